@@ -1,0 +1,27 @@
+# `make repro` and `make test` need Python 3.11 and git, nothing else.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.PHONY: repro test lint requirements
+
+repro: $(VENV)/installed
+	dvc repro
+
+test: $(VENV)/installed
+	pytest
+
+lint: $(VENV)/installed
+	ruff check .
+	ruff format --check .
+	mypy stages tests
+
+$(VENV)/installed: requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --requirement requirements.txt
+	touch $@
+
+# Pins everything that pyproject.toml asks for, and what that asks for in turn.
+requirements: $(VENV)/installed
+	pip-compile --quiet --upgrade --all-extras --strip-extras --no-emit-index-url --no-emit-find-links \
+		--no-emit-trusted-host --no-header --output-file requirements.txt pyproject.toml

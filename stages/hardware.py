@@ -1,0 +1,93 @@
+"""The machine: what it computes in, with how many threads, and its name for the metrics."""
+
+import os
+import platform
+from pathlib import Path
+
+from stages.errors import UserError
+
+# TensorFlow reads this when it is imported; its start-up notes hide what a stage has to say.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+BFLOAT16_FLAGS = {"amx_bf16", "avx512_bf16"}
+BFLOAT16_COMPUTE_CAPABILITY = (8, 0)  # NVIDIA Ampere
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def count_from_environment(name: str) -> int:
+    """A number of workers or threads from an environment variable; all cores if it is not set.
+
+    Raises
+    ------
+    UserError
+        If it is not a whole number of at least 1.
+    """
+    text = os.environ.get(name, str(cores()))
+    if not text.isdecimal() or int(text) < 1:
+        raise UserError(f"environment variable {name} is {text!r}, allowed is a whole number of at least 1")
+    return int(text)
+
+
+def set_up_tensorflow() -> int:
+    """Give TensorFlow its threads (``TRAINCORE_THREADS``); before anything is computed.
+
+    Returns
+    -------
+    int
+        The number of threads.
+    """
+    threads = count_from_environment("TRAINCORE_THREADS")
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)
+    return threads
+
+
+def precision_policy(wanted: str) -> str:
+    """What to compute in.
+
+    Parameters
+    ----------
+    wanted : {"auto", "float32", "mixed_bfloat16"}
+        "auto" is bfloat16 where the GPU, or else the processor, has it natively.
+
+    Returns
+    -------
+    {"float32", "mixed_bfloat16"}
+    """
+    if wanted != "auto":
+        return wanted
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
+        native = capability >= BFLOAT16_COMPUTE_CAPABILITY
+    else:
+        native = bool(BFLOAT16_FLAGS & set(_cpuinfo("flags").split()))
+    return "mixed_bfloat16" if native else "float32"
+
+
+def processor() -> str:
+    """The processor's name, or the GPU's where there is one."""
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        return str(tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU"))
+    return _cpuinfo("model name") or platform.machine()
+
+
+def _cpuinfo(key: str) -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    return next((line.split(":", 1)[1].strip() for line in lines if line.split(":")[0].strip() == key), "")

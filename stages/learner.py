@@ -1,0 +1,229 @@
+"""A network with its optimizer: fit an epoch, score pairs, save, load."""
+
+import json
+import os
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from stages import hardware  # first: it tells TensorFlow how to start
+
+# isort: split
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from stages import networks
+from stages.errors import UserError
+from stages.losses import LOSSES
+from stages.optimizers import Adam
+from stages.params import Params
+from stages.scores import SCORES, PixelCounts
+from stages.store import Block, Pairs
+from stages.strategies import Epoch
+
+PREDICTION_BATCH = 50
+THRESHOLD = 0.5  # a pixel with a greater probability is predicted to belong to the mask
+
+
+class Fit(NamedTuple):
+    """How predictions of some pairs fit: pixel counts of the mask ``> 0.5`` and of the raw probabilities."""
+
+    mask: PixelCounts
+    soft: PixelCounts
+
+
+class Learner:
+    """A network that trains on pairs of a set and scores them; positions are those of the set.
+
+    Parameters
+    ----------
+    network : keras.Model
+        Compiled with its optimizer.
+    pairs : Pairs
+        The set.
+    params : Params
+        ``score``, ``training.loss`` and ``training.seed`` are used.
+    batch_size : int
+        Pairs of a training step.
+    """
+
+    def __init__(self, network: keras.Model, pairs: Pairs, params: Params, batch_size: int) -> None:
+        assert params.score is not None and params.training.loss is not None  # nulls are replaced
+        _check_shapes(network, pairs)
+        self.network = network
+        self.pairs = pairs
+        self.batch_size = batch_size
+        self._pair_score = SCORES[params.score]
+        self._loss = LOSSES[params.training.loss]
+        self._seed = params.training.seed
+        signature = [
+            tf.TensorSpec((None, *pairs.layout.image_shape), pairs.layout.dtype),
+            tf.TensorSpec((None, *pairs.layout.mask_shape), tf.uint8),
+        ]
+        self._train_step = tf.function(self._train, input_signature=signature)
+        self._score_step = tf.function(self._predict_masks, input_signature=signature)
+        self._fit_step = tf.function(self._predict, input_signature=signature)
+
+    @classmethod
+    def new(cls, pairs: Pairs, params: Params, batch_size: int) -> Self:
+        """A learner with fresh weights; ``network`` and ``training`` of the parameters are used."""
+        training = params.training
+        policy = hardware.precision_policy(training.precision_policy)
+        network = networks.build(params.network, pairs.layout.image_shape, policy, training.seed)
+        network.compile(optimizer=Adam(training.learning_rate))
+        network.optimizer.build(network.trainable_variables)
+        return cls(network, pairs, params, batch_size)
+
+    @classmethod
+    def load(cls, path: Path, pairs: Pairs, params: Params, batch_size: int) -> Self:
+        """A learner that goes on from a saved network and its optimizer."""
+        return cls(load_network(path), pairs, params, batch_size)
+
+    @property
+    def policy(self) -> str:
+        """What the network computes in: "float32" or "mixed_bfloat16"."""
+        kinds = {layer.compute_dtype for layer in self.network.layers}
+        return "mixed_bfloat16" if "bfloat16" in kinds else "float32"
+
+    def fit_epoch(self, positions: Sequence[int]) -> Epoch:
+        """Train once on each of some pairs, in an order that is drawn anew for each epoch.
+
+        Parameters
+        ----------
+        positions : sequence of int, shape (n,)
+            Which pairs.
+
+        Returns
+        -------
+        Epoch
+            Score and loss as means over the pairs, taken batch by batch as the weights move, dropout on.
+
+        Raises
+        ------
+        UserError
+            If the loss is no longer a number.
+        """
+        # The optimizer's step count tells one epoch from another, so that the order needs no state of its own.
+        step = int(self.network.optimizer.iterations.numpy())
+        order = np.random.default_rng((self._seed, step)).permutation(np.asarray(positions))
+        scores, losses = 0.0, 0.0
+        for block in self.pairs.stream(_split(order, self.batch_size)):
+            counts, loss = self._train_step(*block)
+            scores += float(self._pair_score(_as_counts(counts, block)).sum())
+            losses += float(loss) * len(block.images)
+        if not np.isfinite(losses):
+            raise UserError(
+                f"training diverged: the loss is {losses} at step {step}; "
+                "lower training.learning_rate or set training.precision_policy=float32"
+            )
+        return Epoch(scores / len(order), losses / len(order))
+
+    def score(self, positions: Sequence[int]) -> np.ndarray:
+        """How well each of some pairs is predicted.
+
+        Parameters
+        ----------
+        positions : sequence of int, shape (n,)
+            Which pairs.
+
+        Returns
+        -------
+        ndarray of float64, shape (n,)
+        """
+        blocks = self.pairs.stream(_split(np.asarray(positions), PREDICTION_BATCH))
+        return np.concatenate(
+            [self._pair_score(_as_counts(self._score_step(*block), block)) for block in blocks]
+        )
+
+    def fits(self, positions: Sequence[int]) -> Iterator[Fit]:
+        """How the predictions of some pairs fit, block by block."""
+        for block in self.pairs.stream(_split(np.asarray(positions), PREDICTION_BATCH)):
+            mask, soft = self._fit_step(*block)
+            yield Fit(_as_counts(mask, block), _as_counts(soft, block))
+
+    def save(self, path: Path) -> None:
+        """Write the network with its optimizer; equal weights give equal files."""
+        partial = path.with_name(f"{path.stem}.partial.keras")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.network.save(partial)
+        _remove_dates(partial, path)
+
+    def _train(self, images: tf.Tensor, masks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        truth = tf.cast(masks, tf.float32)
+        with tf.GradientTape() as tape:
+            predicted = self.network(self._scaled(images), training=True)
+            loss = self._loss(truth, predicted)
+        variables = self.network.trainable_variables
+        self.network.optimizer.apply(tape.gradient(loss, variables), variables)
+        return _count(masks, predicted > THRESHOLD), loss
+
+    def _predict_masks(self, images: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
+        return _count(masks, self.network(self._scaled(images), training=False) > THRESHOLD)
+
+    def _predict(self, images: tf.Tensor, masks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        predicted = self.network(self._scaled(images), training=False)
+        return _count(masks, predicted > THRESHOLD), _count(masks, predicted)
+
+    def _scaled(self, images: tf.Tensor) -> tf.Tensor:
+        return tf.cast(images, tf.float32) / self.pairs.layout.scale
+
+
+def load_network(path: Path) -> keras.Model:
+    """A saved network with its optimizer.
+
+    Raises
+    ------
+    UserError
+        If there is no such file, or it is not a network.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: missing; `dvc checkout {path}` or `dvc repro` brings it back")
+    try:
+        network: keras.Model = keras.saving.load_model(path, safe_mode=True)
+    except Exception as error:  # Keras raises many kinds for damaged files
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: not a Keras model: {reason}; `dvc checkout --force {path}` restores it") from None
+    if network.optimizer is None:
+        raise UserError(f"{path}: holds no optimizer, expected a model that a stage of Traincore saved")
+    return network
+
+
+def _check_shapes(network: keras.Model, pairs: Pairs) -> None:
+    expected = (None, *pairs.layout.image_shape)
+    if network.input_shape != expected:
+        raise UserError(f"{pairs.path}: images of shape {expected[1:]}, the network takes {network.input_shape[1:]}")
+
+
+def _split(positions: np.ndarray, size: int) -> list[np.ndarray]:
+    return [positions[start : start + size] for start in range(0, len(positions), size)]
+
+
+def _count(masks: tf.Tensor, predicted: tf.Tensor) -> tf.Tensor:
+    """Sums over each pair's pixels of truth · predicted, truth, and predicted; float32 of shape (n, 3).
+
+    Sums of whole numbers below 2²⁴ are exact in float32.
+    """
+    truth, predicted = tf.cast(masks, tf.float32), tf.cast(predicted, tf.float32)
+    return tf.stack([tf.reduce_sum(x, axis=(1, 2, 3)) for x in (truth * predicted, truth, predicted)], axis=1)
+
+
+def _as_counts(sums: tf.Tensor, block: Block) -> PixelCounts:
+    both, truth, predicted = sums.numpy().astype(np.float64).T
+    pixels = np.prod(block.masks.shape[1:])
+    return PixelCounts(both, predicted - both, truth - both, pixels - truth - predicted + both)
+
+
+def _remove_dates(saved: Path, target: Path) -> None:
+    """Copy a .keras file without the dates in it, into place in one step; remove the original."""
+    partial = target.with_name(target.name + ".partial")
+    with zipfile.ZipFile(saved) as source, zipfile.ZipFile(partial, "w") as copy:
+        for name in sorted(source.namelist()):
+            content = source.read(name)
+            if name == "metadata.json":
+                content = json.dumps({**json.loads(content), "date_saved": ""}).encode()
+            copy.writestr(zipfile.ZipInfo(name), content)
+    os.replace(partial, target)
+    saved.unlink()

@@ -1,0 +1,46 @@
+"""What training minimises: functions of true masks and predicted probabilities of a batch."""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+EPSILON = 1e-7  # keeps the logarithm finite, as in Keras
+SMOOTH = 1.0  # keeps the Dice loss defined on empty masks
+
+
+def binary_crossentropy(truth: tf.Tensor, predicted: tf.Tensor) -> tf.Tensor:
+    """Mean binary cross-entropy.
+
+    Parameters
+    ----------
+    truth : Tensor of float32, shape (n, h, w, 1)
+        0 or 1.
+    predicted : Tensor of float32, shape (n, h, w, 1)
+        Probabilities.
+
+    Returns
+    -------
+    Tensor of float32, shape ()
+        In nats a pixel.
+    """
+    predicted = tf.clip_by_value(predicted, EPSILON, 1 - EPSILON)
+    return -tf.reduce_mean(truth * tf.math.log(predicted) + (1 - truth) * tf.math.log(1 - predicted))
+
+
+def dice(truth: tf.Tensor, predicted: tf.Tensor) -> tf.Tensor:
+    """One minus the Dice coefficient of the whole flattened batch, smoothed by 1.
+
+    Takes and returns what `binary_crossentropy` does; the result is in [0, 1).
+    """
+    overlap = tf.reduce_sum(truth * predicted)
+    return 1 - (2 * overlap + SMOOTH) / (tf.reduce_sum(truth) + tf.reduce_sum(predicted) + SMOOTH)
+
+
+def bce_dice(truth: tf.Tensor, predicted: tf.Tensor) -> tf.Tensor:
+    """The article's loss: `binary_crossentropy` plus `dice`."""
+    return binary_crossentropy(truth, predicted) + dice(truth, predicted)
+
+
+LOSSES: dict[str, Loss] = {"bce_dice": bce_dice, "binary_crossentropy": binary_crossentropy, "dice": dice}

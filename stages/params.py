@@ -1,0 +1,339 @@
+"""The typed, validated parameters of each stage.
+
+``params.yaml`` is validated whole, so that a bad value stops the first stage and not the last. A stage then
+gets the keys that ``dvc.yaml`` declares for it and no others: reading one that was not declared fails at once,
+where it would otherwise serve a stale cache.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from stages.errors import UserError
+
+PARAMS_FILE = Path("params.yaml")
+CHOICES_FILE = Path("stages/choices.yaml")
+PIPELINE_FILE = Path("dvc.yaml")
+
+MIN_RADIUS = 2
+SEED_MAX = 2**63 - 1
+
+
+class Section(BaseModel):
+    """A group of parameters; a key that the stage did not declare is absent, and reading it an error."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in type(self).model_fields:
+            raise UndeclaredParameter(
+                f"dvc.yaml: this stage reads the parameter {name!r} of {type(self).__name__} without declaring it"
+            )
+        return super().__getattr__(name)  # type: ignore[misc]  # defined by pydantic outside of type checking
+
+
+class UndeclaredParameter(Exception):
+    """A stage reads a parameter that ``dvc.yaml`` does not declare for it: a mistake in the project itself."""
+
+
+class DatasetParams(Section):
+    """Which pairs, and how many."""
+
+    name: str
+    image_size: int | None = Field(ge=1, le=8192)
+    train_count: int = Field(ge=1, le=100_000_000)
+    test_count: int = Field(ge=1, le=100_000_000)
+    train_seed: int = Field(ge=0, le=SEED_MAX)
+    test_seed: int = Field(ge=0, le=SEED_MAX)
+    radius_min: float = Field(ge=MIN_RADIUS)
+    radius_max: float = Field(ge=MIN_RADIUS)
+    interference: Literal["rectangle", "triangle", "none"]
+    dtype: Literal["uint8", "float32"]
+
+
+class NetworkParams(Section):
+    """Which network, and how wide."""
+
+    name: str
+    base_filters: int | None = Field(ge=1, le=1024)
+    dropout: float | None = Field(ge=0, lt=1)
+
+
+class TrainingParams(Section):
+    """How the network learns, in every stage that trains it."""
+
+    learning_rate: float = Field(gt=0, le=10)
+    loss: str | None
+    seed: int = Field(ge=0, le=SEED_MAX)
+    precision_policy: Literal["auto", "float32", "mixed_bfloat16"]
+
+
+class SeedTrainingParams(Section):
+    """The first pairs, which the network learns before it chooses any."""
+
+    count: int = Field(ge=1)
+    batch_size: int = Field(ge=1, le=65536)
+    max_epochs: int = Field(ge=1)
+
+
+class SelectParams(Section):
+    """How the core is chosen from the pool."""
+
+    strategy: str
+    batch_size: int = Field(ge=1, le=65536)
+    scan_size: int = Field(ge=1)
+    order_seed: int | None = Field(ge=0, le=SEED_MAX)
+    max_epochs: int = Field(ge=1)
+
+
+class Params(Section):
+    """All of ``params.yaml``, or what a stage declares of it."""
+
+    precision: float = Field(gt=0)
+    tolerance: float = Field(gt=0, le=1)
+    score: str | None
+    dataset: DatasetParams
+    network: NetworkParams
+    training: TrainingParams
+    seed_training: SeedTrainingParams
+    select: SelectParams
+
+    @property
+    def bar(self) -> float:
+        """The score below which a pair fails."""
+        return self.precision * self.tolerance
+
+
+# Which line of stages/choices.yaml gives a key its value where params.yaml says null.
+_DEFAULTS = {
+    "dataset.image_size": ("datasets", "dataset.name"),
+    "network.base_filters": ("networks", "network.name"),
+    "network.dropout": ("networks", "network.name"),
+    "training.loss": ("networks", "network.name"),
+    "score": ("networks", "network.name"),
+}
+
+# Keys that name a line of stages/choices.yaml.
+_NAMES = {
+    "dataset.name": "datasets",
+    "network.name": "networks",
+    "select.strategy": "strategies",
+    "training.loss": "losses",
+    "score": "scores",
+}
+
+
+def load(stage: str, item: str = "") -> Params:
+    """The parameters that ``dvc.yaml`` declares for a stage, nulls replaced by their defaults.
+
+    Parameters
+    ----------
+    stage : str
+        Name of the stage in ``dvc.yaml``.
+    item : str
+        For a ``foreach`` stage the item it runs for.
+
+    Raises
+    ------
+    UserError
+        If any value in ``params.yaml`` is wrong, declared or not.
+    """
+    params, choices = validate(read_yaml(PARAMS_FILE), read_yaml(CHOICES_FILE))
+    stages = read_yaml(PIPELINE_FILE)["stages"]
+    definition = stages[stage].get("do", stages[stage])
+    declared = _declared_keys(definition.get("params", []), params, item)
+    return _restrict(_resolve(params, choices, declared), declared)
+
+
+def validate(values: Any, choices: Mapping[str, Any]) -> tuple[dict[str, Any], Mapping[str, Any]]:
+    """Check all parameters, each alone and against the others.
+
+    Parameters
+    ----------
+    values : object
+        The parsed ``params.yaml``.
+    choices : mapping
+        The parsed ``stages/choices.yaml``.
+
+    Returns
+    -------
+    tuple
+        The values and the choices as they came in.
+
+    Raises
+    ------
+    UserError
+        Names the first parameter that is wrong, its value, and what is allowed.
+    """
+    if not isinstance(values, dict):
+        raise UserError(f"{PARAMS_FILE}: found {_show(values)}, allowed is a mapping of parameters")
+    try:
+        params = Params.model_validate(values)
+    except ValidationError as error:
+        raise UserError(_explain(error)) from None
+    _check_names(values, choices)
+    resolved = Params.model_validate(_resolve(values, choices))
+    _check_together(resolved, choices)
+    del params
+    return values, choices
+
+
+def read_yaml(path: Path) -> Any:
+    """Parse a YAML file: plain data, no tags, no aliases, ``1e-3`` a number as in YAML 1.2.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or not such YAML.
+    """
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_PlainLoader)
+    except FileNotFoundError:
+        raise UserError(f"{path}: missing; run from the folder that holds it") from None
+    except (OSError, UnicodeDecodeError, RecursionError) as error:
+        raise UserError(f"{path}: cannot be read: {error or type(error).__name__}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise UserError(f"{path}: not plain YAML: {' '.join(str(error).split())}") from None
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """YAML without aliases, which can blow a small file up, and without a key given twice."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.composer.ComposerError(None, None, "aliases are not allowed", event.start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        keys = [key.value for key, _ in node.value]
+        twice = sorted({str(key) for key in keys if keys.count(key) > 1})
+        if twice:
+            raise yaml.constructor.ConstructorError(None, None, f"key {twice[0]!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+# PyYAML follows YAML 1.1, where 1e-3 is text; DVC writes and reads YAML 1.2, where it is a number.
+_PlainLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$"),
+    list("-+.0123456789"),
+)
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        owner = _section_of(first["loc"])
+        return f"{PARAMS_FILE}: unknown parameter {key!r}, allowed are {', '.join(owner.model_fields)}"
+    if first["type"] == "missing":
+        return f"{PARAMS_FILE}: parameter {key!r} is missing, add it (null is the default where there is one)"
+    allowed = first["msg"].removeprefix("Input should be ").replace("valid ", "")
+    return f"{PARAMS_FILE}: {key} is {_show(first['input'])}, allowed is: {allowed}"
+
+
+def _section_of(location: tuple[Any, ...]) -> type[BaseModel]:
+    section: type[BaseModel] = Params
+    for name in location[:-1]:
+        section = section.model_fields[name].annotation  # type: ignore[assignment]
+    return section
+
+
+def _show(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _check_names(values: Mapping[str, Any], choices: Mapping[str, Any]) -> None:
+    for key, table in _NAMES.items():
+        name = _get(values, key)
+        if name is not None and name not in choices[table]:
+            raise UserError(f"{PARAMS_FILE}: {key} is {_show(name)}, allowed are: {', '.join(choices[table])}")
+
+
+def _check_together(params: Params, choices: Mapping[str, Any]) -> None:
+    best = choices["scores"][params.score]["best"]
+    if params.precision >= best:
+        raise UserError(
+            f"{PARAMS_FILE}: precision is {params.precision}, allowed is 0 < precision < {best} for score {params.score}"
+        )
+    data = params.dataset
+    assert data.image_size is not None  # resolved
+    multiple = choices["networks"][params.network.name]["size_multiple"]
+    if data.image_size % multiple:
+        raise UserError(
+            f"{PARAMS_FILE}: dataset.image_size is {data.image_size}, "
+            f"allowed is a multiple of {multiple} for network {params.network.name}"
+        )
+    if data.radius_max < data.radius_min:
+        raise UserError(
+            f"{PARAMS_FILE}: dataset.radius_max is {data.radius_max}, allowed is radius_min = {data.radius_min} or more"
+        )
+    if data.image_size <= 2 * data.radius_max:
+        raise UserError(
+            f"{PARAMS_FILE}: dataset.image_size is {data.image_size}, "
+            f"allowed is more than twice dataset.radius_max = {data.radius_max}"
+        )
+    if params.seed_training.count > data.train_count:
+        raise UserError(
+            f"{PARAMS_FILE}: seed_training.count is {params.seed_training.count}, "
+            f"allowed is at most dataset.train_count = {data.train_count}"
+        )
+
+
+def _resolve(
+    values: Mapping[str, Any], choices: Mapping[str, Any], declared: set[str] | None = None
+) -> dict[str, Any]:
+    """Replace nulls by the defaults of the chosen lines; where ``declared`` is given, of declared lines alone."""
+    resolved = {key: dict(value) if isinstance(value, dict) else value for key, value in values.items()}
+    for key, (table, chooser) in _DEFAULTS.items():
+        line = f"{table}.{_get(values, chooser)}"
+        if _get(values, key) is not None or _get(choices, line).get(key.split(".")[-1]) is None:
+            continue
+        if declared is not None and line not in declared:
+            declared.discard(key)
+            continue
+        *sections, name = key.split(".")
+        target = resolved[sections[0]] if sections else resolved
+        target[name] = _get(choices, line)[name]
+    return resolved
+
+
+def _declared_keys(entries: list[Any], values: Mapping[str, Any], item: str) -> set[str]:
+    """Parameter names as ``dvc.yaml`` lists them, of params.yaml and of other files alike, templates filled in."""
+
+    def fill(text: str) -> str:
+        return re.sub(r"\$\{([^}]*)\}", lambda match: item if match[1] == "item" else str(_get(values, match[1])), text)
+
+    keys: set[str] = set()
+    for entry in entries:
+        if isinstance(entry, dict):
+            for names in entry.values():
+                keys.update(fill(name) for name in names)
+        else:
+            keys.add(fill(entry))
+    return keys
+
+
+def _restrict(values: Mapping[str, Any], declared: set[str]) -> Params:
+    sections: dict[str, Any] = {}
+    for name, field in Params.model_fields.items():
+        if isinstance(values[name], dict):
+            section: Any = field.annotation
+            keys = values[name] if name in declared else [k for k in values[name] if f"{name}.{k}" in declared]
+            sections[name] = section.model_construct(**{key: values[name][key] for key in keys})
+        elif name in declared:
+            sections[name] = values[name]
+    return Params.model_construct(**sections)
+
+
+def _get(values: Mapping[str, Any], dotted: str) -> Any:
+    found: Any = values
+    for name in dotted.split("."):
+        found = found[name]
+    return found

@@ -1,0 +1,71 @@
+"""The live line of a long stage: a bar on a terminal, a line now and then in a log."""
+
+import sys
+from types import TracebackType
+from typing import Self
+
+from tqdm import tqdm
+
+LOG_SECONDS = 30
+BAR = "{desc}: {n_fmt}/{total_fmt} {unit} [{elapsed}<{remaining}, {rate_fmt}]{postfix}"
+
+
+class _Lines:
+    """A file for tqdm that gets whole lines instead of one that is overwritten."""
+
+    def write(self, text: str) -> None:
+        if line := text.strip("\r\n "):
+            print(line, file=sys.stderr, flush=True)
+
+    def flush(self) -> None:
+        pass
+
+
+class Progress:
+    """Shows how much is done, how fast, and the figures that go with it.
+
+    Parameters
+    ----------
+    title : str
+        What is being done.
+    total : int
+        How much there is to do.
+    unit : str
+        Of what.
+    done : int
+        How much was done before.
+    """
+
+    def __init__(self, title: str, total: int, unit: str, done: int = 0) -> None:
+        self._warned: set[str] = set()
+        live = sys.stderr.isatty()
+        self._bar = tqdm(
+            desc=title,
+            total=total,
+            unit=unit,
+            initial=done,
+            mininterval=0.2 if live else LOG_SECONDS,
+            miniters=0,
+            file=sys.stderr if live else _Lines(),
+            bar_format=None if live else BAR,
+            dynamic_ncols=live,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+
+    def show(self, done: int, **figures: float) -> None:
+        """Set how much is done in all, and the figures beside it."""
+        self._bar.set_postfix(figures, refresh=False)
+        self._bar.update(done - self._bar.n)
+
+    def warn(self, line: str) -> None:
+        """Print a line without spoiling the bar; the same line once only."""
+        if line not in self._warned:
+            self._warned.add(line)
+            self._bar.write(f"warning: {line}", file=sys.stderr)
