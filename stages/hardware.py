@@ -2,12 +2,13 @@
 
 import os
 import platform
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from stages.errors import UserError
-
-# TensorFlow reads this when it is imported; its start-up notes hide what a stage has to say.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 BFLOAT16_FLAGS = {"amx_bf16", "avx512_bf16"}
 BFLOAT16_COMPUTE_CAPABILITY = (8, 0)  # NVIDIA Ampere
@@ -41,13 +42,34 @@ def set_up_tensorflow() -> int:
         The number of threads.
     """
     threads = count_from_environment("TRAINCORE_THREADS")
-    import tensorflow as tf
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with _start_up_notes_hidden():
+        import tensorflow as tf
 
+        gpus = tf.config.list_physical_devices("GPU")
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    for gpu in tf.config.list_physical_devices("GPU"):
+    for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
     return threads
+
+
+@contextmanager
+def _start_up_notes_hidden() -> Iterator[None]:
+    """Keep off the terminal what TensorFlow says of itself before its log level holds; show it if it fails."""
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as notes:
+        os.dup2(notes.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            notes.seek(0)
+            os.write(terminal, notes.read())
+            raise
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
 
 
 def precision_policy(wanted: str) -> str:

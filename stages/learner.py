@@ -7,15 +7,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from stages import hardware  # first: it tells TensorFlow how to start
-
-# isort: split
-
 import keras
 import numpy as np
 import tensorflow as tf
 
-from stages import networks
+from stages import hardware, networks
 from stages.errors import UserError
 from stages.losses import LOSSES
 from stages.optimizers import Adam
@@ -80,7 +76,7 @@ class Learner:
     @classmethod
     def load(cls, path: Path, pairs: Pairs, params: Params, batch_size: int) -> Self:
         """A learner that goes on from a saved network and its optimizer."""
-        return cls(load_network(path), pairs, params, batch_size)
+        return cls(networks.load(path), pairs, params, batch_size)
 
     @property
     def policy(self) -> str:
@@ -169,26 +165,6 @@ class Learner:
 
     def _scaled(self, images: tf.Tensor) -> tf.Tensor:
         return tf.cast(images, tf.float32) / self.pairs.layout.scale
-
-
-def load_network(path: Path) -> keras.Model:
-    """A saved network with its optimizer.
-
-    Raises
-    ------
-    UserError
-        If there is no such file, or it is not a network.
-    """
-    if not path.is_file():
-        raise UserError(f"{path}: missing; `dvc checkout {path}` or `dvc repro` brings it back")
-    try:
-        network: keras.Model = keras.saving.load_model(path, safe_mode=True)
-    except Exception as error:  # Keras raises many kinds for damaged files
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{path}: not a Keras model: {reason}; `dvc checkout --force {path}` restores it") from None
-    if network.optimizer is None:
-        raise UserError(f"{path}: holds no optimizer, expected a model that a stage of Traincore saved")
-    return network
 
 
 def _check_shapes(network: keras.Model, pairs: Pairs) -> None:

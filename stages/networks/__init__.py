@@ -1,9 +1,12 @@
 """Networks, one file each; stages/choices.yaml lists them."""
 
 from importlib import import_module
+from pathlib import Path
 
 import keras
 
+from stages.errors import UserError
+from stages.networks import layers  # noqa: F401  registers what saved networks hold
 from stages.params import NetworkParams
 
 
@@ -29,4 +32,24 @@ def build(options: NetworkParams, image_shape: tuple[int, int, int], policy: str
     keras.config.set_dtype_policy(policy)
     keras.utils.set_random_seed(seed % 2**32)
     network: keras.Model = import_module(f"stages.networks.{options.name}").build(options, image_shape)
+    return network
+
+
+def load(path: Path) -> keras.Model:
+    """A saved network with its optimizer.
+
+    Raises
+    ------
+    UserError
+        If there is no such file, or it is not a network.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: missing; `dvc checkout {path}` or `dvc repro` brings it back")
+    try:
+        network: keras.Model = keras.saving.load_model(path, safe_mode=True)
+    except Exception as error:  # Keras raises many kinds for damaged files
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: not a Keras model: {reason}; `dvc checkout --force {path}` restores it") from None
+    if network.optimizer is None:
+        raise UserError(f"{path}: holds no optimizer, expected a model that a stage of Traincore saved")
     return network
