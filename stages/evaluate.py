@@ -39,13 +39,14 @@ def main() -> None:
     pool, test = Pairs(POOL), Pairs(TEST)
     chosen = read_rows(CORE_TABLE, len(pool))
     threads = hardware.set_up_tensorflow()
-    from stages.learner import Learner  # imports TensorFlow, which takes seconds that bad input need not wait for
+    from stages import learner, networks  # import TensorFlow, which takes seconds that bad input need not wait for
 
+    network = networks.load(MODEL)
     pair_score = SCORES[params.score]
     with whole(METRICS, DISTRIBUTION) as (metrics, distribution):
         with Progress("evaluate", len(test) + len(pool), "pair") as progress:
-            test_fits = _fits(Learner.load(MODEL, test, params, 1), progress, 0)
-            pool_fits = _fits(Learner.load(MODEL, pool, params, 1), progress, len(test))
+            test_fits = _fits(learner.Predictor(network, test), progress, 0)
+            pool_fits = _fits(learner.Predictor(network, pool), progress, len(test))
         rejected = np.setdiff1d(np.arange(len(pool)), chosen)
         parts = {
             "test": test_fits,
@@ -123,9 +124,9 @@ def read_rows(path: Path, count: int) -> np.ndarray:
     return np.array(rows, dtype=np.int64)
 
 
-def _fits(learner: Any, progress: Progress, done: int) -> Fits:
+def _fits(predictor: Any, progress: Progress, done: int) -> Fits:
     masks, softs = [], []
-    for mask, soft in learner.fits(range(len(learner.pairs))):
+    for mask, soft in predictor.fits(range(len(predictor.pairs))):
         masks.append(mask)
         softs.append(soft)
         done += len(mask.true_positive)

@@ -31,8 +31,46 @@ class Fit(NamedTuple):
     soft: PixelCounts
 
 
-class Learner:
-    """A network that trains on pairs of a set and scores them; positions are those of the set.
+class Predictor:
+    """A network that predicts pairs of a set; positions are those of the set.
+
+    Parameters
+    ----------
+    network : keras.Model
+        From images of the set, scaled to [0, 1], to probabilities.
+    pairs : Pairs
+        The set.
+    """
+
+    def __init__(self, network: keras.Model, pairs: Pairs) -> None:
+        expected = (None, *pairs.layout.image_shape)
+        if network.input_shape != expected:
+            raise UserError(f"{pairs.path}: images of {expected[1:]}, the network takes {network.input_shape[1:]}")
+        self.network = network
+        self.pairs = pairs
+        # Batches of any size: one graph for them all.
+        self._signature = [
+            tf.TensorSpec((None, *pairs.layout.image_shape), pairs.layout.dtype),
+            tf.TensorSpec((None, *pairs.layout.mask_shape), tf.uint8),
+        ]
+        self._predict_step = tf.function(self._predict, input_signature=self._signature)
+
+    def fits(self, positions: Sequence[int]) -> Iterator[Fit]:
+        """How the predictions of some pairs fit, block by block."""
+        for block in self.pairs.stream(_split(np.asarray(positions), PREDICTION_BATCH)):
+            mask, soft = self._predict_step(*block)
+            yield Fit(_as_counts(mask, block), _as_counts(soft, block))
+
+    def _predict(self, images: tf.Tensor, masks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        predicted = self.network(self._scaled(images), training=False)
+        return _count(masks, predicted > THRESHOLD), _count(masks, predicted)
+
+    def _scaled(self, images: tf.Tensor) -> tf.Tensor:
+        return tf.cast(images, tf.float32) / self.pairs.layout.scale
+
+
+class Learner(Predictor):
+    """A network that trains on pairs of a set and scores them.
 
     Parameters
     ----------
@@ -48,20 +86,12 @@ class Learner:
 
     def __init__(self, network: keras.Model, pairs: Pairs, params: Params, batch_size: int) -> None:
         assert params.score is not None and params.training.loss is not None  # nulls are replaced
-        _check_shapes(network, pairs)
-        self.network = network
-        self.pairs = pairs
+        super().__init__(network, pairs)
         self.batch_size = batch_size
         self._pair_score = SCORES[params.score]
         self._loss = LOSSES[params.training.loss]
         self._seed = params.training.seed
-        signature = [
-            tf.TensorSpec((None, *pairs.layout.image_shape), pairs.layout.dtype),
-            tf.TensorSpec((None, *pairs.layout.mask_shape), tf.uint8),
-        ]
-        self._train_step = tf.function(self._train, input_signature=signature)
-        self._score_step = tf.function(self._predict_masks, input_signature=signature)
-        self._fit_step = tf.function(self._predict, input_signature=signature)
+        self._train_step = tf.function(self._train, input_signature=self._signature)
 
     @classmethod
     def new(cls, pairs: Pairs, params: Params, batch_size: int) -> Self:
@@ -75,8 +105,17 @@ class Learner:
 
     @classmethod
     def load(cls, path: Path, pairs: Pairs, params: Params, batch_size: int) -> Self:
-        """A learner that goes on from a saved network and its optimizer."""
-        return cls(networks.load(path), pairs, params, batch_size)
+        """A learner that goes on from a saved network and its optimizer.
+
+        Raises
+        ------
+        UserError
+            If there is no such file, or it is not a network with an optimizer.
+        """
+        network = networks.load(path)
+        if network.optimizer is None:
+            raise UserError(f"{path}: holds no optimizer, expected a model that a stage of Traincore saved")
+        return cls(network, pairs, params, batch_size)
 
     @property
     def policy(self) -> str:
@@ -129,16 +168,7 @@ class Learner:
         -------
         ndarray of float64, shape (n,)
         """
-        blocks = self.pairs.stream(_split(np.asarray(positions), PREDICTION_BATCH))
-        return np.concatenate(
-            [self._pair_score(_as_counts(self._score_step(*block), block)) for block in blocks]
-        )
-
-    def fits(self, positions: Sequence[int]) -> Iterator[Fit]:
-        """How the predictions of some pairs fit, block by block."""
-        for block in self.pairs.stream(_split(np.asarray(positions), PREDICTION_BATCH)):
-            mask, soft = self._fit_step(*block)
-            yield Fit(_as_counts(mask, block), _as_counts(soft, block))
+        return np.concatenate([self._pair_score(fit.mask) for fit in self.fits(positions)])
 
     def save(self, path: Path) -> None:
         """Write the network with its optimizer; equal weights give equal files."""
@@ -155,22 +185,6 @@ class Learner:
         variables = self.network.trainable_variables
         self.network.optimizer.apply(tape.gradient(loss, variables), variables)
         return _count(masks, predicted > THRESHOLD), loss
-
-    def _predict_masks(self, images: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
-        return _count(masks, self.network(self._scaled(images), training=False) > THRESHOLD)
-
-    def _predict(self, images: tf.Tensor, masks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        predicted = self.network(self._scaled(images), training=False)
-        return _count(masks, predicted > THRESHOLD), _count(masks, predicted)
-
-    def _scaled(self, images: tf.Tensor) -> tf.Tensor:
-        return tf.cast(images, tf.float32) / self.pairs.layout.scale
-
-
-def _check_shapes(network: keras.Model, pairs: Pairs) -> None:
-    expected = (None, *pairs.layout.image_shape)
-    if network.input_shape != expected:
-        raise UserError(f"{pairs.path}: images of shape {expected[1:]}, the network takes {network.input_shape[1:]}")
 
 
 def _split(positions: np.ndarray, size: int) -> list[np.ndarray]:
