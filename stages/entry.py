@@ -45,6 +45,8 @@ def whole(*targets: Path) -> Iterator[list[Path]]:
             partial.parent.mkdir(parents=True, exist_ok=True)
             _remove(partial)
         yield partials
+        for partial in partials:
+            partial.stat()  # one that was not written fails before any target is replaced
         for partial, target in zip(partials, targets, strict=True):
             _remove(target)
             partial.replace(target)

@@ -40,13 +40,11 @@ def _write_shards(source: datasets.Source, path: Path, workers: int, title: str)
     work = partial(_write_shard, source, path)
     shards = range(layout.shard_count)
     columns = []
-    with Progress(title, layout.count, "pair") as progress:
-        if workers == 1 or layout.shard_count == 1:
-            results = map(work, shards)
-        else:
-            pool = ProcessPoolExecutor(min(workers, layout.shard_count))
-            results = pool.map(work, shards)
-        for shard, checksums in zip(shards, results, strict=True):
+    with (
+        ProcessPoolExecutor(min(workers, layout.shard_count)) as processes,
+        Progress(title, layout.count, "pair") as progress,
+    ):
+        for shard, checksums in zip(shards, processes.map(work, shards), strict=True):
             columns.append(checksums)
             progress.show(layout.shard_range(shard).stop)
     return np.concatenate(columns)

@@ -1,11 +1,10 @@
 """A network with its optimizer: fit an epoch, score pairs, save, load."""
 
 import json
-import os
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import keras
 import numpy as np
@@ -53,7 +52,7 @@ class Predictor:
             tf.TensorSpec((None, *pairs.layout.image_shape), pairs.layout.dtype),
             tf.TensorSpec((None, *pairs.layout.mask_shape), tf.uint8),
         ]
-        self._predict_step = tf.function(self._predict, input_signature=self._signature)
+        self._predict_step = tf.function(self._predict, input_signature=self._signature, autograph=False)
 
     def fits(self, positions: Sequence[int]) -> Iterator[Fit]:
         """How the predictions of some pairs fit, block by block."""
@@ -85,13 +84,14 @@ class Learner(Predictor):
     """
 
     def __init__(self, network: keras.Model, pairs: Pairs, params: Params, batch_size: int) -> None:
-        assert params.score is not None and params.training.loss is not None  # nulls are replaced
+        assert params.score is not None  # nulls are replaced
+        assert params.training.loss is not None
         super().__init__(network, pairs)
         self.batch_size = batch_size
         self._pair_score = SCORES[params.score]
         self._loss = LOSSES[params.training.loss]
         self._seed = params.training.seed
-        self._train_step = tf.function(self._train, input_signature=self._signature)
+        self._train_step = tf.function(self._train, input_signature=self._signature, autograph=False)
 
     @classmethod
     def new(cls, pairs: Pairs, params: Params, batch_size: int) -> Self:
@@ -175,7 +175,7 @@ class Learner(Predictor):
         partial = path.with_name(f"{path.stem}.partial.keras")
         path.parent.mkdir(parents=True, exist_ok=True)
         self.network.save(partial)
-        _remove_dates(partial, path)
+        _make_reproducible(partial, path)
 
     def _train(self, images: tf.Tensor, masks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         truth = tf.cast(masks, tf.float32)
@@ -206,14 +206,22 @@ def _as_counts(sums: tf.Tensor, block: Block) -> PixelCounts:
     return PixelCounts(both, predicted - both, truth - both, pixels - truth - predicted + both)
 
 
-def _remove_dates(saved: Path, target: Path) -> None:
-    """Copy a .keras file without the dates in it, into place in one step; remove the original."""
+def _make_reproducible(saved: Path, target: Path) -> None:
+    """Move a .keras file to its place without what differs from run to run: dates, and addresses in memory."""
     partial = target.with_name(target.name + ".partial")
     with zipfile.ZipFile(saved) as source, zipfile.ZipFile(partial, "w") as copy:
         for name in sorted(source.namelist()):
             content = source.read(name)
             if name == "metadata.json":
                 content = json.dumps({**json.loads(content), "date_saved": ""}).encode()
+            elif name == "config.json":
+                content = json.dumps(_without_addresses(json.loads(content))).encode()
             copy.writestr(zipfile.ZipInfo(name), content)
-    os.replace(partial, target)
+    partial.replace(target)
     saved.unlink()
+
+
+def _without_addresses(config: Any) -> Any:
+    if isinstance(config, dict):
+        return {key: _without_addresses(value) for key, value in config.items() if key != "shared_object_id"}
+    return [_without_addresses(value) for value in config] if isinstance(config, list) else config

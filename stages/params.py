@@ -30,13 +30,13 @@ class Section(BaseModel):
 
     def __getattr__(self, name: str) -> Any:
         if name in type(self).model_fields:
-            raise UndeclaredParameter(
+            raise UndeclaredParameterError(
                 f"dvc.yaml: this stage reads the parameter {name!r} of {type(self).__name__} without declaring it"
             )
         return super().__getattr__(name)  # type: ignore[misc]  # defined by pydantic outside of type checking
 
 
-class UndeclaredParameter(Exception):
+class UndeclaredParameterError(Exception):
     """A stage reads a parameter that ``dvc.yaml`` does not declare for it: a mistake in the project itself."""
 
 
@@ -196,17 +196,20 @@ def read_yaml(path: Path) -> Any:
         raise UserError(f"{path}: missing; run from the folder that holds it") from None
     except (OSError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read: {error or type(error).__name__}") from None
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, ArithmeticError) as error:
         raise UserError(f"{path}: not plain YAML: {' '.join(str(error).split())}") from None
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """YAML without aliases, which can blow a small file up, and without a key given twice."""
+    """YAML without aliases, which can blow a small file up, without tags, and without a key given twice."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
-            raise yaml.composer.ComposerError(None, None, "aliases are not allowed", event.start_mark)
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        mark: Any = event.start_mark
+        if isinstance(event, yaml.AliasEvent):
+            raise yaml.composer.ComposerError(None, None, "aliases are not allowed", mark)
+        if getattr(event, "tag", None) is not None:
+            raise yaml.composer.ComposerError(None, None, "tags are not allowed", mark)
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
@@ -260,7 +263,8 @@ def _check_together(params: Params, choices: Mapping[str, Any]) -> None:
     best = choices["scores"][params.score]["best"]
     if params.precision >= best:
         raise UserError(
-            f"{PARAMS_FILE}: precision is {params.precision}, allowed is 0 < precision < {best} for score {params.score}"
+            f"{PARAMS_FILE}: precision is {params.precision}, "
+            f"allowed is 0 < precision < {best} for score {params.score}"
         )
     data = params.dataset
     assert data.image_size is not None  # resolved
@@ -286,9 +290,7 @@ def _check_together(params: Params, choices: Mapping[str, Any]) -> None:
         )
 
 
-def _resolve(
-    values: Mapping[str, Any], choices: Mapping[str, Any], declared: set[str] | None = None
-) -> dict[str, Any]:
+def _resolve(values: Mapping[str, Any], choices: Mapping[str, Any], declared: set[str] | None = None) -> dict[str, Any]:
     """Replace nulls by the defaults of the chosen lines; where ``declared`` is given, of declared lines alone."""
     resolved = {key: dict(value) if isinstance(value, dict) else value for key, value in values.items()}
     for key, (table, chooser) in _DEFAULTS.items():
@@ -317,7 +319,8 @@ def _declared_keys(entries: list[Any], values: Mapping[str, Any], item: str) -> 
                 keys.update(fill(name) for name in names)
         else:
             keys.add(fill(entry))
-    return keys
+    sections = [key for key in keys if isinstance(values.get(key), dict)]
+    return keys | {f"{section}.{name}" for section in sections for name in values[section]}
 
 
 def _restrict(values: Mapping[str, Any], declared: set[str]) -> Params:
@@ -325,7 +328,7 @@ def _restrict(values: Mapping[str, Any], declared: set[str]) -> Params:
     for name, field in Params.model_fields.items():
         if isinstance(values[name], dict):
             section: Any = field.annotation
-            keys = values[name] if name in declared else [k for k in values[name] if f"{name}.{k}" in declared]
+            keys = [key for key in values[name] if f"{name}.{key}" in declared]
             sections[name] = section.model_construct(**{key: values[name][key] for key in keys})
         elif name in declared:
             sections[name] = values[name]

@@ -7,6 +7,7 @@ from typing import Self
 from tqdm import tqdm
 
 LOG_SECONDS = 30
+tqdm.monitor_interval = 0  # no thread of its own: stages fork workers
 BAR = "{desc}: {n_fmt}/{total_fmt} {unit} [{elapsed}<{remaining}, {rate_fmt}]{postfix}"
 
 

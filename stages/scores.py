@@ -64,7 +64,7 @@ def dice(counts: PixelCounts) -> np.ndarray:
         In [0, 1].
     """
     overlap = iou(counts)
-    return 2 * overlap / (1 + overlap)
+    return np.asarray(2 * overlap / (1 + overlap))
 
 
 SCORES: dict[str, Score] = {"tiered_iou": tiered_iou, "iou": iou, "dice": dice}

@@ -32,11 +32,12 @@ def main() -> None:
     from stages.learner import Learner  # imports TensorFlow, which takes seconds that bad input need not wait for
 
     learner = Learner.load(SEED_MODEL, pairs, params, params.select.batch_size)
-    walk = Walk.start(len(pairs), params.seed_training.count)
+    start = Walk.start(len(pairs), params.seed_training.count)
+    walk = start  # where there is nothing to walk
     rounds: list[str] = []
     with whole(MODEL, CORE, CORE_TABLE, METRICS, CURVE) as (model, core, table, metrics, curve):
         with Progress("select", len(pairs), "pair") as progress:
-            for walk in choose(learner, walk, _settings(params)):
+            for walk in choose(learner, start, _settings(params)):
                 _show(walk, progress)
                 if not walk.training:
                     rounds.append(f"{walk.tested},{len(walk.chosen)},{walk.score},{walk.loss},{walk.epochs}\n")

@@ -28,7 +28,7 @@ DECODERS: dict[str, Codec] = {"raw": bytes, "zstd": _zstd.decode}
 
 def checksum(data: bytes) -> int:
     """CRC-32C of some bytes, as Zarr's ``crc32c`` codec computes it."""
-    return google_crc32c.value(data)
+    return int(google_crc32c.value(data))
 
 
 def write_shard(path: Path, chunks: Iterable[bytes], slots: int, compression: str) -> list[int]:
@@ -49,7 +49,19 @@ def write_shard(path: Path, chunks: Iterable[bytes], slots: int, compression: st
     -------
     list of int
         The checksum of each encoded chunk.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be written, on a full disk for one.
     """
+    try:
+        return _write_shard(path, chunks, slots, compression)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def _write_shard(path: Path, chunks: Iterable[bytes], slots: int, compression: str) -> list[int]:
     encode = ENCODERS[compression]
     index = np.full((slots, 2), 2**64 - 1, dtype="<u8")  # the specification's mark of an empty slot
     checksums: list[int] = []

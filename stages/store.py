@@ -168,7 +168,7 @@ def copy_rows(source: "Pairs", rows: np.ndarray, path: Path, attributes: Mapping
     layout = Layout(len(rows), source.layout.image_shape, source.layout.dtype)
     create(path, layout, attributes)
     checksums = [
-        write_shard(path, layout, shard, source.read(rows[layout.shard_range(shard)]))
+        write_shard(path, layout, shard, source.read_rows(rows[layout.shard_range(shard)]))
         for shard in range(layout.shard_count)
     ]
     finish(path, np.concatenate(checksums), rows)
@@ -226,7 +226,10 @@ class Pairs:
         UserError
             If a pair is damaged or missing on disk.
         """
-        rows = self.order[np.asarray(positions, dtype=np.int64)]
+        return self.read_rows(self.order[np.asarray(positions, dtype=np.int64)])
+
+    def read_rows(self, rows: np.ndarray) -> Block:
+        """Some pairs by their rows, whatever the order; else the same as `read`."""
         images = np.empty((len(rows), *self.layout.image_shape), self.layout.dtype)
         masks = np.empty((len(rows), *self.layout.mask_shape), np.uint8)
         self._fill("images", 0, rows, images)
@@ -250,6 +253,11 @@ class Pairs:
                     COMPRESSION[name],
                 )
                 for place, raw in zip(places, chunks, strict=True):
+                    if len(raw) != out[place].nbytes:
+                        raise UserError(
+                            f"{self.path / name}: pairs of {len(raw)} bytes, expected {out[place].nbytes}: "
+                            f"{out.dtype} {out.shape[1:]}"
+                        )
                     out[place] = np.frombuffer(raw, out.dtype).reshape(out.shape[1:])
         except UserError as error:
             raise UserError(f"{error}; {_how_to_restore(self.path)}") from None
@@ -269,9 +277,10 @@ def prefetch(reads: Iterable[Callable[[], Block]]) -> Iterator[Block]:
     def put(result: Block | BaseException | None) -> None:
         while not stopped.is_set():
             try:
-                return results.put(result, timeout=0.1)
+                results.put(result, timeout=0.1)
             except queue.Full:
                 continue
+            return
 
     def work() -> None:
         try:
@@ -341,12 +350,13 @@ def _open_group(path: Path) -> zarr.Group:
 def _read_layout(path: Path, group: zarr.Group) -> Layout:
     """The layout of a set, after checking that its arrays are what `create` would make of it."""
     try:
-        arrays = [group["images"], group["masks"]]
+        arrays: list[Any] = [group["images"], group["masks"]]
         images, masks = (array.metadata.to_dict() for array in arrays)
-        layout = Layout(images["shape"][0], tuple(images["shape"][1:]), str(images["data_type"]))  # type: ignore[index]
+        count, *image_shape = (int(length) for length in arrays[0].shape)
+        layout = Layout(count, tuple(image_shape), str(images["data_type"]))  # type: ignore[arg-type]
         if layout.dtype not in ("uint8", "float32") or len(layout.image_shape) != 3:
             raise UserError(
-                f"{path / 'images'}: {layout.dtype} {tuple(images['shape'])}, "  # type: ignore[arg-type]
+                f"{path / 'images'}: {layout.dtype} {(count, *image_shape)}, "
                 "expected uint8 or float32 (n, height, width, channels)"
             )
         for name, metadata, shape, dtype in (

@@ -18,7 +18,7 @@ GEOMETRY, NOISE = 0, 1  # random streams
 DRAWS_OF_A_ROW = 10  # of the geometry's stream, which holds the rows one after the other
 
 # Dark noise takes 192 of the 256 values (0…191 of 255 is [0, .75]), bright noise the 192 from 64 upwards.
-BRIGHTER = {"uint8": np.uint8(64), "float32": np.float32(0.25)}
+BRIGHTER: dict[str, np.uint8 | np.float32] = {"uint8": np.uint8(64), "float32": np.float32(0.25)}
 DARK_RANGE = np.float32(0.75)
 
 
@@ -196,9 +196,7 @@ def _extent(box: Box, inside: np.ndarray) -> Box:
     """The smallest box around the pixels that are inside."""
     rows = np.flatnonzero(inside.any(axis=1))
     columns = np.flatnonzero(inside.any(axis=0))
-    return Box(
-        box.top + int(rows[0]), box.top + int(rows[-1]), box.left + int(columns[0]), box.left + int(columns[-1])
-    )
+    return Box(box.top + int(rows[0]), box.top + int(rows[-1]), box.left + int(columns[0]), box.left + int(columns[-1]))
 
 
 def _bounding_box(shapes: Shapes) -> Box:

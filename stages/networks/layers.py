@@ -1,35 +1,47 @@
-"""Layers that compute what Keras' own do, in fewer passes over memory."""
+"""Layers that compute what Keras' own do, in fewer passes over memory.
+
+They work in float32 and in mixed_bfloat16, on processors and GPUs, on images of shape (n, h, w, c).
+"""
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 
 @keras.saving.register_keras_serializable(package="traincore")
 class BatchNormalization(keras.layers.BatchNormalization):
-    """Keras' batch normalisation in TensorFlow's fused kernel; statistics are float32 in every precision.
+    """Keras' batch normalisation in TensorFlow's fused kernel.
 
-    Input and output have shape (n, h, w, c).
+    Keras computes it by a chain of elementwise operations, in mixed precision in float32. The kernel reads
+    bfloat16 and sums in float32.
     """
+
+    # oneDNN has a vectorised bfloat16 kernel for whole blocks of this many channels; without them float32 is faster.
+    BLOCK = 16
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Normalise by the batch in training, by the moving averages otherwise."""
         learning = bool(training) and self.trainable
-        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        dtype = inputs.dtype
+        if inputs.shape[-1] % self.BLOCK:
+            inputs = tf.cast(inputs, tf.float32)
+        unused = tf.constant([], tf.float32)
+        batch = tf.raw_ops.FusedBatchNormV3(
             x=inputs,
             scale=self.gamma.value,
             offset=self.beta.value,
-            mean=tf.constant([], tf.float32) if learning else self.moving_mean.value,
-            variance=tf.constant([], tf.float32) if learning else self.moving_variance.value,
+            mean=unused if learning else self.moving_mean.value,
+            variance=unused if learning else self.moving_variance.value,
             epsilon=self.epsilon,
             is_training=learning,
         )
         if learning:
-            values = tf.size(inputs) / tf.shape(inputs)[-1]
-            # The kernel returns the sample's variance; Keras averages the population's.
-            population = variance * tf.cast((values - 1) / values, tf.float32)
-            self._move(self.moving_mean, mean)
-            self._move(self.moving_variance, population)
-        return outputs
+            # The kernel returns the estimate for the population, n / (n - 1) times the batch's variance, which is
+            # what Keras averages.
+            values = tf.cast(tf.size(inputs) // inputs.shape[-1], tf.float32)
+            self._move(self.moving_mean, batch.batch_mean)
+            self._move(self.moving_variance, batch.batch_variance * ((values - 1) / values))
+        return tf.cast(batch.y, dtype)
 
     def _move(self, average: keras.Variable, value: tf.Tensor) -> None:
         average.value.assign_sub((average.value - value) * (1 - self.momentum))
@@ -37,30 +49,68 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
 @keras.saving.register_keras_serializable(package="traincore")
 class Dropout(keras.layers.Layer):
-    """Dropout that draws one random byte an element, where Keras draws a float.
+    """Dropout that draws a random bit or a few an element, where Keras draws a float.
 
     Parameters
     ----------
     rate : float
-        Share of elements set to zero in training, rounded to a multiple of 1/256.
+        Share of elements set to zero in training, in [0, 1); rounded to a multiple of 1/256.
     """
+
+    STEPS = 8  # binary digits of a rate
 
     def __init__(self, rate: float, **options: object) -> None:
         super().__init__(**options)
         self.rate = rate
-        self.seed_generator = keras.random.SeedGenerator()
+        self.seed_generator = keras.random.SeedGenerator()  # its state is saved with the network
+        self._kept_of_256 = max(1, round((1 - rate) * 2**self.STEPS))
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Drop elements in training, and scale the others up to keep the mean."""
-        dropped = round(self.rate * 256)
-        if not training or dropped == 0:
+        if not training or self._kept_of_256 == 2**self.STEPS:
             return inputs
-        seed = tf.cast(self.seed_generator.next(), tf.int64)
-        words = tf.random.stateless_uniform([tf.size(inputs) // 8 + 1], seed, None, None, tf.uint64)
-        draws = tf.reshape(tf.bitcast(words, tf.uint8), [-1])[: tf.size(inputs)]
-        kept = tf.cast(tf.reshape(draws, tf.shape(inputs)) >= tf.cast(dropped, tf.uint8), inputs.dtype)
-        return inputs * kept * tf.cast(256 / (256 - dropped), inputs.dtype)
+        size = tf.size(inputs)
+        # A look-up turns eight bits at once into eight factors: twice as fast as comparing and casting each.
+        bits = np.arange(256)[:, None] >> np.arange(8) & 1
+        factors = tf.constant(bits * (2**self.STEPS / self._kept_of_256), inputs.dtype)
+        mask = tf.gather(factors, tf.cast(self._random_bytes((size + 7) // 8), tf.int32))
+        return inputs * tf.reshape(tf.reshape(mask, [-1])[:size], tf.shape(inputs))
 
     def get_config(self) -> dict[str, object]:
         """What the layer is made from."""
         return {**super().get_config(), "rate": self.rate}
+
+    def _random_bytes(self, count: tf.Tensor) -> tf.Tensor:
+        """Bytes of which each bit is 1 with the probability that an element is kept; uint8 of shape (count,).
+
+        Fair bits are combined along the binary digits of the probability, from the last 1 upwards: `and` halves
+        it, `or` halves the way to 1. A rate of 1/2 takes one draw, 1/4 takes two.
+        """
+        last_one = (self._kept_of_256 & -self._kept_of_256).bit_length() - 1
+        digits = [self._kept_of_256 >> place & 1 for place in range(last_one + 1, self.STEPS)]
+        seed = tf.cast(self.seed_generator.next(), tf.int64)
+        draws = tf.random.stateless_uniform([len(digits) + 1, (count + 7) // 8], seed, None, None, tf.uint64)
+        bits = draws[0]
+        for draw, digit in enumerate(digits, 1):
+            bits = (tf.bitwise.bitwise_or if digit else tf.bitwise.bitwise_and)(bits, draws[draw])
+        return tf.reshape(tf.bitcast(bits, tf.uint8), [-1])[:count]
+
+
+@keras.saving.register_keras_serializable(package="traincore")
+class Conv2DTranspose(keras.layers.Conv2DTranspose):
+    """Keras' transposed convolution with a bias gradient that is right in bfloat16, too."""
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Convolve, then add the bias."""
+        outputs = keras.ops.conv_transpose(inputs, self.kernel, strides=self.strides, padding=self.padding)
+        return self.activation(_add_bias(outputs, tf.convert_to_tensor(self.bias)))
+
+
+@tf.custom_gradient
+def _add_bias(outputs: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, object]:
+    # TensorFlow's own gradient adds bfloat16 up in bfloat16 on a processor, which stalls at a small share of the
+    # sum, and takes six times as long.
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return upstream, tf.reduce_sum(upstream, axis=(0, 1, 2))
+
+    return tf.nn.bias_add(outputs, bias), gradient

@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from stages.networks.layers import BatchNormalization, Dropout
+from stages.networks.layers import BatchNormalization, Conv2DTranspose, Dropout
 from stages.params import NetworkParams
 
 DEPTH = 4  # times that the image is halved
@@ -15,7 +15,8 @@ def build(options: NetworkParams, image_shape: tuple[int, int, int]) -> keras.Mo
     Dropout has half its rate after the first pooling and before the output, its full rate everywhere else.
     """
     filters, rate = options.base_filters, options.dropout
-    assert filters is not None and rate is not None  # nulls are replaced
+    assert filters is not None  # nulls are replaced
+    assert rate is not None
     images = keras.Input(image_shape)
 
     x = images
@@ -29,7 +30,7 @@ def build(options: NetworkParams, image_shape: tuple[int, int, int]) -> keras.Mo
     x = _residual_level(x, filters * 2**DEPTH)
 
     for level in reversed(range(DEPTH)):
-        x = layers.Conv2DTranspose(filters * 2**level, 3, strides=2, padding="same")(x)
+        x = Conv2DTranspose(filters * 2**level, 3, strides=2, padding="same")(x)
         x = layers.Concatenate()([x, skips[level]])
         x = Dropout(rate)(x)
         x = _residual_level(x, filters * 2**level)
