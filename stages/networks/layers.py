@@ -3,6 +3,8 @@
 They work in float32 and in mixed_bfloat16, on processors and GPUs, on images of shape (n, h, w, c).
 """
 
+from collections.abc import Mapping, MutableMapping
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -62,7 +64,7 @@ class Dropout(keras.layers.Layer):
     def __init__(self, rate: float, **options: object) -> None:
         super().__init__(**options)
         self.rate = rate
-        self.seed_generator = keras.random.SeedGenerator()  # its state is saved with the network
+        self.seed_generator = keras.random.SeedGenerator()
         self._kept_of_256 = max(1, round((1 - rate) * 2**self.STEPS))
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
@@ -79,6 +81,14 @@ class Dropout(keras.layers.Layer):
     def get_config(self) -> dict[str, object]:
         """What the layer is made from."""
         return {**super().get_config(), "rate": self.rate}
+
+    def save_own_variables(self, store: MutableMapping[str, np.ndarray]) -> None:
+        """Save the random state, so that a loaded network drops what this one would have dropped."""
+        store["random_state"] = self.seed_generator.state.numpy()
+
+    def load_own_variables(self, store: Mapping[str, np.ndarray]) -> None:
+        """Load the random state."""
+        self.seed_generator.state.assign(store["random_state"])
 
     def _random_bytes(self, count: tf.Tensor) -> tf.Tensor:
         """Bytes of which each bit is 1 with the probability that an element is kept; uint8 of shape (count,).

@@ -1,0 +1,62 @@
+"""A small copy of the project in a repository of its own, for tests that run the real thing."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parent.parent
+
+# Small enough for seconds, hard enough that some pairs fail and some pass.
+SMALL = {
+    "precision": 0.3,
+    "dataset": {"image_size": 32, "train_count": 40, "test_count": 12, "radius_min": 4, "radius_max": 8},
+    "network": {"base_filters": 4},
+    "training": {"learning_rate": 0.01},
+    "seed_training": {"count": 4, "batch_size": 4},
+    "select": {"batch_size": 8, "max_epochs": 4},
+}
+
+
+def make_small_project(folder: Path) -> Path:
+    """A git and DVC repository in ``folder`` with the project's files as they are and small parameters."""
+    shutil.copytree(ROOT / "stages", folder / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("dvc.yaml", "params.yaml", ".gitignore", ".dvcignore"):
+        shutil.copy(ROOT / name, folder / name)
+    (folder / ".dvc").mkdir()
+    for name in ("config", ".gitignore"):
+        shutil.copy(ROOT / ".dvc" / name, folder / ".dvc" / name)
+    for name in ("data", "models"):
+        (folder / name).mkdir()
+        shutil.copy(ROOT / name / ".gitignore", folder / name / ".gitignore")
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    for key, value in SMALL.items():
+        params[key] = {**params[key], **value} if isinstance(value, dict) else value
+    (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    for command in (
+        ["git", "init", "--quiet", "--initial-branch=main"],
+        ["git", "config", "user.name", "Traincore tests"],
+        ["git", "config", "user.email", "tests@example.org"],
+        ["git", "add", "--all"],
+        ["git", "commit", "--quiet", "--message=A small project"],
+    ):
+        subprocess.run(command, cwd=folder, check=True)
+    return folder
+
+
+def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of the project's environment; the result holds what it printed."""
+    bin_folder = str(Path(sys.executable).parent)
+    environment = {**os.environ, "PATH": bin_folder + os.pathsep + os.environ["PATH"]}
+    environment.pop("PYTHONPATH", None)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def succeed(folder: Path, *command: str) -> str:
+    """Run a command that has to end with 0; return what it printed."""
+    result = run(folder, *command)
+    assert result.returncode == 0, f"{' '.join(command)}:\n{result.stdout}\n{result.stderr}"
+    return result.stdout

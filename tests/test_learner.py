@@ -1,0 +1,138 @@
+"""A network that learns pairs of a set: what an epoch is, what a score is, what a saved network goes on from."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from stages import store
+from stages.datasets.ellipses import Ellipses
+from stages.errors import UserError
+from stages.learner import Learner, Predictor
+from stages.params import NetworkParams, Params, TrainingParams
+from stages.scores import tiered_iou
+from stages.store import Layout, Pairs
+
+COUNT = 11
+SIZE = 32
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Pairs:
+    path = tmp_path_factory.mktemp("data") / "pairs.zarr"
+    layout = Layout(COUNT, (SIZE, SIZE, 3), "uint8")
+    block = Ellipses(layout, 0, 4, 8, "rectangle").draw(range(COUNT))
+    store.create(path, layout, {})
+    store.finish(path, store.write_shard(path, layout, 0, block))
+    return Pairs(path)
+
+
+def params(policy: str = "float32", learning_rate: float = 0.01) -> Params:
+    return Params.model_construct(
+        score="tiered_iou",
+        network=NetworkParams(name="residual_unet", base_filters=4, dropout=0.5),
+        training=TrainingParams(learning_rate=learning_rate, loss="bce_dice", seed=3, precision_policy=policy),  # type: ignore[arg-type]
+    )
+
+
+def weights(learner: Learner) -> list[np.ndarray]:
+    return [variable.numpy() for variable in learner.network.variables]
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_a_loaded_learner_goes_on_as_if_it_had_never_stopped(pairs: Pairs, tmp_path: Path, policy: str) -> None:
+    straight = Learner.new(pairs, params(policy), 5)
+    straight.fit_epoch(range(COUNT))
+    straight.save(tmp_path / "network.keras")
+    resumed = Learner.load(tmp_path / "network.keras", pairs, params(policy), 5)
+    assert resumed.policy == policy
+    assert straight.fit_epoch(range(COUNT)) == resumed.fit_epoch(range(COUNT))
+    for old, new in zip(weights(straight), weights(resumed), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_equal_networks_give_equal_files(pairs: Pairs, tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        keras.backend.clear_session()  # layers are numbered through in a process
+        learner = Learner.new(pairs, params(), 5)
+        learner.fit_epoch(range(4))
+        learner.save(tmp_path / f"{name}.keras")
+    assert (tmp_path / "first.keras").read_bytes() == (tmp_path / "second.keras").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["first.keras", "second.keras"]
+
+
+def test_an_epoch_takes_each_pair_once_in_a_new_order_and_averages_over_pairs(pairs: Pairs) -> None:
+    learner = Learner.new(pairs, params(), 5)
+    batches: list[tuple[np.ndarray, float]] = []
+    plain_step = learner._train_step
+
+    def recording_step(images: np.ndarray, masks: np.ndarray) -> tuple[object, object]:
+        counts, loss = plain_step(images, masks)
+        batches.append((images.copy(), float(loss)))
+        return counts, loss
+
+    learner._train_step = recording_step
+    epochs = [learner.fit_epoch(range(COUNT)) for _ in range(2)]
+    assert [len(images) for images, _ in batches] == [5, 5, 1] * 2
+    losses = [loss for _, loss in batches]
+    assert epochs[0].loss == pytest.approx((5 * losses[0] + 5 * losses[1] + losses[2]) / COUNT)
+    everything = {image.tobytes() for image in pairs.read(range(COUNT)).images}
+    first, second = ([image.tobytes() for images, _ in part for image in images] for part in (batches[:3], batches[3:]))
+    assert set(first) == set(second) == everything
+    assert first != second
+
+
+def test_batches_of_any_size_share_one_graph(pairs: Pairs) -> None:
+    learner = Learner.new(pairs, params(), 4)
+    for count in (1, 4, 7, 11):
+        learner.fit_epoch(range(count))
+        learner.score(range(count))
+    assert learner._train_step.experimental_get_tracing_count() == 1
+    assert learner._predict_step.experimental_get_tracing_count() == 1
+
+
+def test_scores_are_those_of_the_predicted_masks(pairs: Pairs) -> None:
+    learner = Learner.new(pairs, params(), 11)
+    positions = [7, 2, 9]
+    block = pairs.read(positions)
+    predicted = learner.network(block.images / np.float32(255), training=False).numpy()
+    fits = list(learner.fits(positions))
+    for number, (mask, probabilities) in enumerate(zip(block.masks, predicted, strict=True)):
+        chosen = probabilities > 0.5
+        hit, union = (mask * chosen).sum(), (mask | chosen).sum()
+        assert fits[0].mask.true_positive[number] == hit
+        assert fits[0].mask.true_positive[number] + fits[0].mask.false_negative[number] == mask.sum()
+        assert sum(count[number] for count in fits[0].mask) == SIZE * SIZE
+        assert fits[0].soft.true_positive[number] == pytest.approx((mask * probabilities).sum(), rel=1e-4)
+        expected = np.floor(max(0, (hit / union - 0.45) * 20)) / 10
+        assert learner.score(positions)[number] == expected
+    assert 0 < fits[0].mask.true_positive.sum() < block.masks.sum()
+    np.testing.assert_array_equal(learner.score(positions), tiered_iou(fits[0].mask))
+
+
+def test_a_loss_that_is_no_number_stops_training(pairs: Pairs) -> None:
+    learner = Learner.new(pairs, params(), 11)
+    learner.network.set_weights([weight * np.nan for weight in learner.network.get_weights()])
+    with pytest.raises(UserError, match="learning_rate"):
+        learner.fit_epoch(range(COUNT))
+
+
+def test_a_network_for_other_images_is_refused(pairs: Pairs) -> None:
+    network = Learner.new(pairs, params(), 11).network
+    other = Pairs(pairs.path)
+    object.__setattr__(other, "layout", Layout(COUNT, (64, 64, 3), "uint8"))
+    with pytest.raises(UserError, match=r"64, 64, 3.*32, 32, 3"):
+        Predictor(network, other)
+
+
+@pytest.mark.parametrize("content", [b"", b"no model", b"PK\x03\x04 broken"])
+def test_a_file_that_is_no_model_ends_in_one_line(pairs: Pairs, tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "network.keras"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"network\.keras: not a Keras model") as caught:
+        Learner.load(path, pairs, params(), 5)
+    assert "\n" not in str(caught.value)
+    path.unlink()
+    with pytest.raises(UserError, match="missing"):
+        Learner.load(path, pairs, params(), 5)

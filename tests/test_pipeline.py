@@ -1,0 +1,175 @@
+"""The real `dvc` on a small project: what runs, what comes from the cache, what a stage declares."""
+
+import csv
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from stages import params as stage_params
+from tests.project import ROOT, make_small_project, run, succeed
+
+STAGES = ["generate@train", "generate@test", "train_seed", "select", "evaluate"]
+
+
+@pytest.fixture(scope="module")
+def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small project after its first `dvc repro`, committed."""
+    project = make_small_project(tmp_path_factory.mktemp("project"))
+    assert stages_run(succeed(project, "dvc", "repro")) == STAGES
+    succeed(project, "git", "add", "--all")
+    succeed(project, "git", "commit", "--quiet", "--message=First run")
+    return project
+
+
+@pytest.fixture
+def project(reproduced: Path) -> Iterator[Path]:
+    """The reproduced project; whatever a test does to it is undone."""
+    yield reproduced
+    succeed(reproduced, "git", "checkout", "--quiet", "--force", ".")
+    succeed(reproduced, "dvc", "checkout", "--force", "--quiet")
+
+
+def stages_run(output: str) -> list[str]:
+    return re.findall(r"^Running stage '(.+)':", output, re.MULTILINE)
+
+
+def metrics(project: Path, name: str) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads((project / "metrics" / f"{name}.json").read_text())
+    return values
+
+
+def test_nothing_runs_when_nothing_changed(project: Path) -> None:
+    output = succeed(project, "dvc", "repro")
+    assert stages_run(output) == []
+    assert "up to date" in output
+    assert succeed(project, "git", "status", "--porcelain") == ""
+
+
+def test_precision_reruns_all_but_generate_and_the_way_back_runs_nothing(project: Path) -> None:
+    before = {path.name: path.read_text() for path in (project / "metrics").glob("*.json")}
+    output = succeed(project, "dvc", "exp", "run", "--name", "other", "-S", "precision=0.4")
+    assert stages_run(output) == ["train_seed", "select", "evaluate"]
+    shown = json.loads(succeed(project, "dvc", "metrics", "diff", "--json"))
+    assert shown["metrics/evaluate.json"]["bar"] == pytest.approx({"old": 0.285, "new": 0.38, "diff": 0.095})
+    assert "other" in succeed(project, "dvc", "exp", "show", "--csv")
+    output = succeed(project, "dvc", "exp", "run", "-S", "precision=0.3")
+    assert stages_run(output) == []
+    assert {path.name: path.read_text() for path in (project / "metrics").glob("*.json")} == before
+
+
+def test_the_size_of_the_test_set_reruns_what_reads_the_test_set(project: Path) -> None:
+    output = succeed(project, "dvc", "exp", "run", "-S", "dataset.test_count=13")
+    assert stages_run(output) == ["generate@test", "evaluate"]
+    assert metrics(project, "evaluate")["test"]["pairs"] == 13
+
+
+def test_results_agree_with_each_other(project: Path) -> None:
+    with (project / "data/core.csv").open(newline="") as file:
+        core = list(csv.DictReader(file))
+    select, evaluate, seed = metrics(project, "select"), metrics(project, "evaluate"), metrics(project, "seed")
+    assert select["selected"] == len(core) == evaluate["chosen"]["pairs"]
+    assert select["tested"] == select["pool"] == 40 == evaluate["chosen"]["pairs"] + evaluate["rejected"]["pairs"]
+    assert [int(line["order"]) for line in core] == list(range(len(core)))
+    assert [line["score"] for line in core[:4]] == [""] * 4
+    assert all(float(line["score"]) < evaluate["bar"] for line in core[4:])
+    assert sum(int(line["epochs"]) for line in core) <= select["epochs"]
+    assert seed["score"] > 0.3
+    assert seed["pairs_trained"] == 4 * seed["epochs"]
+    assert seed["resolved"]["loss"] == "bce_dice"
+    pixels = sum(evaluate["test"][f"{kind}_{sign}"] for kind in ("true", "false") for sign in ("positive", "negative"))
+    assert pixels == 12 * 32 * 32
+
+
+def test_the_core_is_a_set_of_its_own(project: Path) -> None:
+    check = """
+import numpy as np, zarr
+from pathlib import Path
+from stages.store import Pairs
+core, pool = Pairs(Path("data/core.zarr")), Pairs(Path("data/train.zarr"))
+rows = zarr.open_group("data/core.zarr", mode="r")["rows"][...]
+taken, expected = core.read(range(len(core))), pool.read(rows)
+assert np.array_equal(taken.images, expected.images) and np.array_equal(taken.masks, expected.masks)
+table = np.loadtxt("data/core.csv", delimiter=",", skiprows=1, usecols=0, dtype=int)
+assert np.array_equal(rows, table)
+"""
+    succeed(project, "python", "-c", check)
+
+
+def test_the_same_run_from_nothing_gives_the_same_bytes(project: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    shutil.copytree(project, again, ignore=shutil.ignore_patterns("cache", "tmp", "*.zarr", "*.keras", "core.csv"))
+    assert stages_run(succeed(again, "dvc", "repro", "--force")) == STAGES
+    first, second = (yaml.safe_load((folder / "dvc.lock").read_text())["stages"] for folder in (project, again))
+    for stage in STAGES:
+        timeless = [
+            [out for out in lock[stage]["outs"] if not out["path"].endswith(".json")] for lock in (first, second)
+        ]
+        assert timeless[0] == timeless[1], stage
+    for name in ("seed", "select", "evaluate"):
+        old, new = metrics(project, name), metrics(again, name)
+        assert {**old, "seconds": 0} == {**new, "seconds": 0}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_declares_exactly_the_code_and_parameters_that_it_uses(project: Path, stage: str) -> None:
+    name, _, item = stage.partition("@")
+    tracer = str(ROOT / "tests" / "trace_stage.py")
+    used = json.loads(succeed(project, "python", tracer, name, *filter(None, [item])).splitlines()[-1])
+    values = yaml.safe_load((project / "params.yaml").read_text())
+    pipeline = yaml.safe_load((project / "dvc.yaml").read_text())["stages"]
+    definition = pipeline[name].get("do", pipeline[name])
+
+    def fill(text: str) -> str:
+        for key in ("dataset.name", "network.name", "select.strategy"):
+            section, leaf = key.split(".")
+            text = text.replace(f"${{{key}}}", values[section][leaf])
+        return text.replace("${item}", item)
+
+    assert sorted(fill(path) for path in definition["deps"] if path.startswith("stages/")) == used["code"]
+    declared = set()
+    for entry in definition["params"]:
+        if isinstance(entry, str):
+            key = fill(entry)
+            below = values.get(key)
+            declared |= {f"{key}.{leaf}" for leaf in below} if isinstance(below, dict) else {key}
+    assert sorted(declared) == used["params"]
+
+
+def test_an_undeclared_parameter_stops_the_stage(project: Path) -> None:
+    pipeline = (project / "dvc.yaml").read_text()
+    (project / "dvc.yaml").write_text(pipeline.replace("      - tolerance\n", ""))
+    result = run(project, "python", "-m", "stages.evaluate")
+    assert result.returncode == 1
+    assert stage_params.UndeclaredParameterError.__name__ in result.stderr
+    assert "'tolerance'" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ("precision=1.5", ["precision", "1.5", "1.1"]),
+        ("dataset.image_size=40", ["dataset.image_size", "40", "16"]),
+        ("network.name=nosuch", ["nosuch"]),
+        ("+select.batchsize=10", ["select.batchsize", "batch_size"]),
+    ],
+)
+def test_bad_input_ends_in_one_line_and_loses_nothing(project: Path, change: str, named: list[str]) -> None:
+    before = {path: path.read_bytes() for path in (project / "models").iterdir()}
+    result = run(project, "dvc", "exp", "run", "-S", change)
+    assert result.returncode != 0
+    line = next(
+        line
+        for line in (result.stdout + result.stderr).splitlines()
+        if (named[0] in line and "params" in line) or "nosuch" in line
+    )
+    assert all(word in line for word in named)
+    assert "Traceback" not in result.stderr
+    succeed(project, "git", "checkout", "--quiet", "--force", ".")
+    succeed(project, "dvc", "checkout", "--force", "--quiet")
+    assert {path: path.read_bytes() for path in (project / "models").iterdir()} == before

@@ -1,0 +1,41 @@
+"""Run a stage as `python -m stages.NAME` does and print what it used: its code files and its parameters.
+
+Usage: python trace_stage.py STAGE [ARGUMENT]
+"""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+sys.path.insert(0, ".")
+
+from stages import params
+
+read: set[str] = set()
+prefixes = {params.Params: ""} | {
+    field.annotation: f"{name}."
+    for name, field in params.Params.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, params.Section)
+}
+plain_getattribute = params.Section.__getattribute__
+
+
+def recording_getattribute(section: params.Section, name: str) -> object:
+    if name in type(section).model_fields:
+        read.add(prefixes[type(section)] + name)
+    return plain_getattribute(section, name)
+
+
+def main() -> None:
+    params.Section.__getattribute__ = recording_getattribute  # type: ignore[method-assign]
+    stage, *arguments = sys.argv[1:]
+    sys.argv = [stage, *arguments]
+    runpy.run_module(f"stages.{stage}", run_name="__main__")
+    files = [getattr(module, "__file__", None) for name, module in sys.modules.items() if name.startswith("stages")]
+    code = {str(Path(file).relative_to(Path.cwd())) for file in files if file} | {f"stages/{stage}.py"}
+    sections = {prefix.rstrip(".") for prefix in prefixes.values()}
+    print(json.dumps({"code": sorted(code), "params": sorted(read - sections)}))
+
+
+main()
