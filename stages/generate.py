@@ -2,6 +2,7 @@
 
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 
@@ -44,9 +45,15 @@ def _write_shards(source: datasets.Source, path: Path, workers: int, title: str)
         ProcessPoolExecutor(min(workers, layout.shard_count)) as processes,
         Progress(title, layout.count, "pair") as progress,
     ):
-        for shard, checksums in zip(shards, processes.map(work, shards), strict=True):
-            columns.append(checksums)
-            progress.show(layout.shard_range(shard).stop)
+        try:
+            for shard, checksums in zip(shards, processes.map(work, shards), strict=True):
+                columns.append(checksums)
+                progress.show(layout.shard_range(shard).stop)
+        except BrokenProcessPool:
+            raise UserError(
+                f"a worker process was killed, most often for lack of memory: {workers} were at work, "
+                "environment variable TRAINCORE_WORKERS=1 needs least"
+            ) from None
     return np.concatenate(columns)
 
 

@@ -142,14 +142,15 @@ def load(stage: str, item: str = "") -> Params:
     UserError
         If any value in ``params.yaml`` is wrong, declared or not.
     """
-    params, choices = validate(read_yaml(PARAMS_FILE), read_yaml(CHOICES_FILE))
+    values, choices = read_yaml(PARAMS_FILE), read_yaml(CHOICES_FILE)
+    validate(values, choices)
     stages = read_yaml(PIPELINE_FILE)["stages"]
     definition = stages[stage].get("do", stages[stage])
-    declared = _declared_keys(definition.get("params", []), params, item)
-    return _restrict(_resolve(params, choices, declared), declared)
+    declared = _declared_keys(definition.get("params", []), values, item)
+    return _restrict(_resolve(values, choices, declared), declared)
 
 
-def validate(values: Any, choices: Mapping[str, Any]) -> tuple[dict[str, Any], Mapping[str, Any]]:
+def validate(values: Any, choices: Mapping[str, Any]) -> None:
     """Check all parameters, each alone and against the others.
 
     Parameters
@@ -159,11 +160,6 @@ def validate(values: Any, choices: Mapping[str, Any]) -> tuple[dict[str, Any], M
     choices : mapping
         The parsed ``stages/choices.yaml``.
 
-    Returns
-    -------
-    tuple
-        The values and the choices as they came in.
-
     Raises
     ------
     UserError
@@ -172,14 +168,11 @@ def validate(values: Any, choices: Mapping[str, Any]) -> tuple[dict[str, Any], M
     if not isinstance(values, dict):
         raise UserError(f"{PARAMS_FILE}: found {_show(values)}, allowed is a mapping of parameters")
     try:
-        params = Params.model_validate(values)
+        Params.model_validate(values)
     except ValidationError as error:
         raise UserError(_explain(error)) from None
     _check_names(values, choices)
-    resolved = Params.model_validate(_resolve(values, choices))
-    _check_together(resolved, choices)
-    del params
-    return values, choices
+    _check_together(Params.model_validate(_resolve(values, choices)), choices)
 
 
 def read_yaml(path: Path) -> Any:

@@ -60,7 +60,7 @@ class Progress:
     ) -> None:
         self._bar.close()
 
-    def show(self, done: int, **figures: float) -> None:
+    def show(self, done: int, **figures: float | None) -> None:
         """Set how much is done in all, and the figures beside it."""
         self._bar.set_postfix(figures, refresh=False)
         self._bar.update(done - self._bar.n)

@@ -39,7 +39,7 @@ def main() -> None:
         with Progress("select", len(pairs), "pair") as progress:
             for walk in choose(learner, start, _settings(params)):
                 _show(walk, progress)
-                if not walk.training:
+                if not walk.training or walk.tested == walk.pool:
                     rounds.append(f"{walk.tested},{len(walk.chosen)},{walk.score},{walk.loss},{walk.epochs}\n")
         learner.save(model)
         rows = pairs.order[[choice.position for choice in walk.chosen]]

@@ -28,7 +28,7 @@ def recording_getattribute(section: params.Section, name: str) -> object:
 
 
 def main() -> None:
-    params.Section.__getattribute__ = recording_getattribute  # type: ignore[method-assign]
+    params.Section.__getattribute__ = recording_getattribute  # type: ignore[assignment,method-assign]
     stage, *arguments = sys.argv[1:]
     sys.argv = [stage, *arguments]
     runpy.run_module(f"stages.{stage}", run_name="__main__")

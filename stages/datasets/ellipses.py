@@ -29,20 +29,20 @@ class Shapes(NamedTuple):
     ----------
     bright_shapes : bool
         Whether the shapes are the brighter ones or the background.
-    centre, radii : tuple of float
+    centre, radii : list of float
         Of the ellipse, row first.
     rotation : float
         Of the ellipse, in radians.
-    corner, sides : tuple of int
+    corner, sides : list of int
         Of the interfering shape's bounding box: its least row and column, and how far the greatest lie from them.
     """
 
     bright_shapes: bool
-    centre: tuple[float, float]
-    radii: tuple[float, float]
+    centre: list[float]
+    radii: list[float]
     rotation: float
-    corner: tuple[int, int]
-    sides: tuple[int, int]
+    corner: list[int]
+    sides: list[int]
 
 
 class Box(NamedTuple):
@@ -229,7 +229,7 @@ def _push(clipped: Box, ellipse: Box, shapes: Shapes, size: int) -> Box:
     return Box(box.top + down, box.bottom + down, box.left + right, box.right + right)
 
 
-def _draw_interference(kind: str, box: Box, sides: tuple[int, int], in_shape: np.ndarray) -> None:
+def _draw_interference(kind: str, box: Box, sides: list[int], in_shape: np.ndarray) -> None:
     """Mark the pixels of the rectangle, or of the half of it below its diagonal."""
     place = _clip(box, in_shape.shape[0])
     target = in_shape[place.top : place.bottom + 1, place.left : place.right + 1]

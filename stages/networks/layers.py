@@ -116,7 +116,7 @@ class Conv2DTranspose(keras.layers.Conv2DTranspose):
         return self.activation(_add_bias(outputs, tf.convert_to_tensor(self.bias)))
 
 
-@tf.custom_gradient
+@tf.custom_gradient  # type: ignore[untyped-decorator]
 def _add_bias(outputs: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, object]:
     # TensorFlow's own gradient adds bfloat16 up in bfloat16 on a processor, which stalls at a small share of the
     # sum, and takes six times as long.

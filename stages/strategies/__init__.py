@@ -5,7 +5,7 @@ them, and how long the pool is.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
 from typing import NamedTuple, Protocol
 
@@ -88,8 +88,8 @@ class Walk:
         Epochs of the training round so far.
     epochs, pairs_trained, pairs_scored, stalled_rounds : int
         Work done; a round is stalled if it reached its most epochs before its score.
-    score, loss : float
-        Of the last epoch.
+    score, loss : float, optional
+        Of the last epoch; absent before the first.
     """
 
     pool: int
@@ -102,8 +102,8 @@ class Walk:
     pairs_trained: int = 0
     pairs_scored: int = 0
     stalled_rounds: int = 0
-    score: float = field(default=float("nan"))
-    loss: float = field(default=float("nan"))
+    score: float | None = None
+    loss: float | None = None
 
     @classmethod
     def start(cls, pool: int, seeds: int) -> "Walk":

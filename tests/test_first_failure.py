@@ -1,0 +1,294 @@
+"""The walk against the article's loop, told again literally, on a learner whose answers depend on all it has learnt."""
+
+import copy
+import dataclasses
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stages.strategies import Choice, Epoch, Settings, Walk, strategy
+from stages.strategies.first_failure import choose
+
+
+@dataclass
+class ToyLearner:
+    """Answers like a die that is thrown anew after every epoch and for every pair; the same history, the same throws.
+
+    Attributes
+    ----------
+    seed : int
+        Of the throws.
+    talent : float
+        Share of pairs that it predicts well after much training.
+    diligence : float
+        Share of epochs that end with a good score.
+    trained : list of tuple of int
+        The pairs of each epoch.
+    scored : list of range or sequence of int
+        The pairs of each call for scores.
+    """
+
+    seed: int = 0
+    talent: float = 0.8
+    diligence: float = 0.5
+    trained: list[tuple[int, ...]] = field(default_factory=list)
+    scored: list[Sequence[int]] = field(default_factory=list)
+
+    def fit_epoch(self, positions: Sequence[int]) -> Epoch:
+        self.trained.append(tuple(positions))
+        throw = self._throw("epoch")
+        score = throw.uniform(0.8, 1.1) if throw.random() < self.diligence else throw.uniform(0, 0.8)
+        return Epoch(score, throw.random())
+
+    def score(self, positions: Sequence[int]) -> np.ndarray:
+        self.scored.append(positions)
+        return np.array([self.score_of(position) for position in positions])
+
+    def score_of(self, position: int) -> float:
+        throw = self._throw(position)
+        learnt = self.talent * (1 - 0.9 ** len(self.trained))
+        return throw.uniform(0.8, 1.1) if throw.random() < learnt else throw.uniform(0, 0.8)
+
+    def _throw(self, what: object) -> random.Random:
+        return random.Random(f"{self.seed} {self.trained} {what}")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A walk to be done."""
+
+    learner: ToyLearner
+    pool: int
+    seeds: int
+    settings: Settings
+
+    def walk(self) -> tuple[Walk, ToyLearner]:
+        """Do it; the end of it and the learner then."""
+        learner = copy.deepcopy(self.learner)
+        walk = Walk.start(self.pool, self.seeds)
+        for _ in choose(learner, walk, self.settings):
+            pass
+        return walk, learner
+
+
+cases = st.builds(
+    lambda learner, seeds, rest, options: Case(learner, seeds + rest, seeds, options),
+    st.builds(ToyLearner, st.integers(0, 10**9), st.floats(0, 1), st.floats(0.05, 1)),
+    st.integers(1, 5),
+    st.integers(1, 60),
+    st.builds(
+        Settings,
+        precision=st.floats(0.1, 1.05),
+        bar=st.floats(0.1, 1.05),
+        scan_size=st.integers(1, 40),
+        batch_size=st.integers(1, 12),
+        max_epochs=st.integers(1, 6),
+    ),
+)
+
+
+@dataclass
+class Told:
+    """How the article's loop ended."""
+
+    chosen: list[int]
+    scores: list[float]
+    tested: int
+    rounds: int
+    stalled: int
+    last_score: float
+
+
+def article_s_loop(learner: ToyLearner, pool: int, seeds: int, options: Settings) -> Told:
+    """Flags and all: a scan predicts all of its rows at once and is read up to the first failure."""
+    selected = [position < seeds for position in range(pool)]
+    told = Told(list(range(seeds)), [], seeds, 0, 0, float("nan"))
+    must_train, epochs_of_round = False, 0
+    while True:
+        if must_train:
+            told.last_score, _ = learner.fit_epoch([position for position in range(pool) if selected[position]])
+            epochs_of_round += 1
+            if told.last_score > options.precision or epochs_of_round == options.max_epochs:
+                told.stalled += told.last_score <= options.precision
+                must_train, epochs_of_round = False, 0
+        else:
+            predicted = learner.score(range(told.tested, min(told.tested + options.scan_size, pool)))
+            read = 0
+            for score in predicted:
+                read += 1
+                if score < options.bar:
+                    failure = told.tested + read - 1
+                    selected[failure] = True
+                    told.chosen.append(failure)
+                    told.scores.append(float(score))
+                    break
+            told.tested += read
+            must_train = True
+            told.rounds += 1
+        if told.tested >= pool:
+            return told
+
+
+@given(cases)
+@settings(deadline=None, max_examples=250)
+def test_the_walk_is_the_article_s_loop(case: Case) -> None:
+    literal = copy.deepcopy(case.learner)
+    told = article_s_loop(literal, case.pool, case.seeds, case.settings)
+    walk, learner = case.walk()
+    assert [choice.position for choice in walk.chosen] == told.chosen
+    assert [choice.score for choice in walk.chosen] == [None] * case.seeds + told.scores
+    assert learner.trained == literal.trained
+    assert walk.tested == told.tested == walk.pool
+    assert walk.stalled_rounds == told.stalled
+    assert walk.score == told.last_score or not learner.trained
+
+
+@given(cases)
+@settings(deadline=None, max_examples=100)
+def test_the_counts_of_work_are_those_of_the_work_done(case: Case) -> None:
+    walk, learner = case.walk()
+    assert walk.epochs == len(learner.trained)
+    assert walk.pairs_trained == sum(map(len, learner.trained))
+    assert walk.pairs_scored == sum(map(len, learner.scored))
+
+
+@given(cases)
+@settings(deadline=None, max_examples=100)
+def test_little_is_scored_in_vain_and_never_more_at_once_than_a_batch(case: Case) -> None:
+    walk, learner = case.walk()
+    walked = case.pool - case.seeds
+    assert walked <= walk.pairs_scored <= 1.5 * walked
+    assert max(map(len, learner.scored)) <= case.settings.batch_size
+
+
+def test_blocks_grow_to_the_batch_where_nothing_fails() -> None:
+    case = Case(ToyLearner(), 5000, 10, Settings(0.5, 0.0, 1024, 50, 1))
+    walk, learner = case.walk()
+    assert len(walk.chosen) == 10
+    assert walk.pairs_scored == 4990
+    assert len(learner.scored) < 140
+
+
+@given(cases)
+@settings(deadline=None, max_examples=100)
+def test_epochs_belong_to_the_pair_whose_failure_led_to_them(case: Case) -> None:
+    walk, learner = case.walk()
+    last_pairs = [positions[-1] for positions in learner.trained]
+    assert all(choice.epochs == 0 for choice in walk.chosen[: case.seeds])
+    for choice in walk.chosen[case.seeds :]:
+        assert choice.epochs <= last_pairs.count(choice.position)
+        assert choice.epochs >= (choice.position != case.pool - 1)
+        assert choice.epochs <= case.settings.max_epochs
+    if case.settings.scan_size >= case.pool:  # then every training round follows a failure
+        assert sum(choice.epochs for choice in walk.chosen) == walk.epochs
+
+
+@given(cases, st.data())
+@settings(deadline=None, max_examples=60)
+def test_a_walk_goes_on_from_a_copy_of_any_step_to_the_same_end(case: Case, data: st.DataObject) -> None:
+    learner, walk = copy.deepcopy(case.learner), Walk.start(case.pool, case.seeds)
+    steps = [(copy.deepcopy(step), copy.deepcopy(learner)) for step in choose(learner, walk, case.settings)]
+    stopped, then = data.draw(st.sampled_from(steps))
+    saved = json.loads(json.dumps(dataclasses.asdict(stopped)))
+    resumed = Walk(**{**saved, "chosen": [Choice(**choice) for choice in saved["chosen"]]})
+    for _ in choose(then, resumed, case.settings):
+        pass
+    assert repr(resumed) == repr(walk)
+    assert then.trained == learner.trained
+
+
+@given(cases)
+@settings(deadline=None, max_examples=60)
+def test_every_epoch_and_every_scan_is_a_step(case: Case) -> None:
+    learner, walk = copy.deepcopy(case.learner), Walk.start(case.pool, case.seeds)
+    before = (walk.tested, walk.epochs)
+    for step in choose(learner, walk, case.settings):
+        assert step is walk
+        scanned, trained = walk.tested - before[0], walk.epochs - before[1]
+        assert (1 <= scanned <= case.settings.scan_size and trained == 0) or (scanned == 0 and trained == 1)
+        before = (walk.tested, walk.epochs)
+
+
+class Diligent(ToyLearner):
+    """Fails on some pairs however much it trains, and ends every epoch with one score."""
+
+    def __init__(self, failing: set[int], epoch_score: float = 1.0) -> None:
+        super().__init__()
+        self.failing = failing
+        self.epoch_score = epoch_score
+
+    def fit_epoch(self, positions: Sequence[int]) -> Epoch:
+        self.trained.append(tuple(positions))
+        return Epoch(self.epoch_score, 0.1)
+
+    def score_of(self, position: int) -> float:
+        return 0.5 if position in self.failing else 0.9
+
+
+def plain_walk(
+    learner: Diligent, pool: int, seeds: int = 2, scan_size: int = 1024, precision: float = 0.85
+) -> tuple[list[Choice], Walk]:
+    walk = Walk.start(pool, seeds)
+    for _ in choose(learner, walk, Settings(precision, 0.8, scan_size, 50, max_epochs=3)):
+        pass
+    return walk.chosen[seeds:], walk
+
+
+def test_the_last_pair_is_chosen_if_it_fails_and_never_trained_on() -> None:
+    learner = Diligent({4, 9})
+    chosen, walk = plain_walk(learner, pool=10)
+    assert chosen == [Choice(4, 0.5, epochs=1), Choice(9, 0.5, epochs=0)]
+    assert learner.trained == [(0, 1, 4)]
+    assert walk.score is not None
+
+
+def test_a_scan_that_passes_to_the_end_ends_the_walk_without_training() -> None:
+    learner = Diligent(set())
+    chosen, walk = plain_walk(learner, pool=10)
+    assert chosen == []
+    assert learner.trained == []
+    assert walk.tested == 10
+
+
+def test_a_scan_without_a_failure_is_followed_by_training_too() -> None:
+    learner = Diligent({7})
+    chosen, walk = plain_walk(learner, pool=12, scan_size=3)
+    assert learner.trained == [(0, 1), (0, 1, 7), (0, 1, 7)]  # after scans of 2…4, 5…7 and 8…10
+    assert chosen == [Choice(7, 0.5, epochs=1)]
+    assert walk.epochs == 3
+
+
+@pytest.mark.parametrize(("epoch_score", "epochs", "stalled"), [(0.86, 1, 0), (0.85, 3, 1), (0.2, 3, 1)])
+def test_a_round_ends_above_precision_or_stalls_after_its_most_epochs(
+    epoch_score: float, epochs: int, stalled: int
+) -> None:
+    chosen, walk = plain_walk(Diligent({4}, epoch_score), pool=10)
+    assert chosen == [Choice(4, 0.5, epochs)]
+    assert walk.stalled_rounds == stalled
+    assert walk.tested == 10
+
+
+def test_a_score_at_the_bar_passes() -> None:
+    walk = Walk.start(5, 1)
+    for _ in choose(Diligent({3}), walk, Settings(0.5, 0.5, 10, 10, 1)):
+        pass
+    assert len(walk.chosen) == 1
+
+
+def test_a_pool_of_seeds_alone_is_walked_at_once() -> None:
+    learner = Diligent({0})
+    chosen, walk = plain_walk(learner, pool=2)
+    assert not chosen
+    assert not learner.trained
+    assert not learner.scored
+    assert walk.tested == 2
+
+
+def test_the_strategy_is_found_by_its_name() -> None:
+    assert strategy("first_failure") is choose

@@ -1,0 +1,82 @@
+"""Losses against Keras and against plain numpy."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stages.losses import LOSSES, bce_dice, binary_crossentropy, dice
+
+
+def batch(seed: int, pairs: int = 3, size: int = 8, filled: float = 0.3) -> tuple[np.ndarray, np.ndarray]:
+    """True masks and probabilities."""
+    random = np.random.default_rng(seed)
+    shape = (pairs, size, size, 1)
+    return (random.random(shape) < filled).astype(np.float32), random.random(shape, np.float32)
+
+
+def plain_dice(truth: np.ndarray, predicted: np.ndarray) -> float:
+    """One minus (2 · overlap + 1) / (sum + sum + 1), over all pixels of all pairs at once."""
+    truth, predicted = truth.astype(float), predicted.astype(float)
+    return float(1 - (2 * (truth * predicted).sum() + 1) / (truth.sum() + predicted.sum() + 1))
+
+
+batches = st.builds(batch, st.integers(0, 10**6), st.integers(1, 5), st.integers(1, 12), st.floats(0, 1))
+
+
+@given(batches)
+@settings(deadline=None, max_examples=25)
+def test_losses_are_those_of_keras_and_numpy(pairs: tuple[np.ndarray, np.ndarray]) -> None:
+    truth, predicted = pairs
+    entropy = float(np.mean(keras.losses.binary_crossentropy(truth, predicted)))
+    assert float(binary_crossentropy(truth, predicted)) == pytest.approx(entropy, rel=1e-5, abs=1e-6)
+    assert float(dice(truth, predicted)) == pytest.approx(plain_dice(truth, predicted), abs=1e-6)
+    both = entropy + plain_dice(truth, predicted)
+    assert float(bce_dice(truth, predicted)) == pytest.approx(both, rel=1e-5, abs=1e-6)
+
+
+def test_dice_is_taken_over_the_whole_batch_and_not_by_the_pair() -> None:
+    truth, predicted = batch(1)
+    truth[0] = 0
+    by_pair = np.mean([plain_dice(truth[[n]], predicted[[n]]) for n in range(len(truth))])
+    assert abs(float(dice(truth, predicted)) - by_pair) > 0.01
+
+
+def test_empty_masks_that_are_predicted_empty_cost_nothing() -> None:
+    zeros = np.zeros((2, 4, 4, 1), np.float32)
+    assert float(dice(zeros, zeros)) == 0
+    assert float(bce_dice(zeros, zeros)) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_better_prediction_costs_less(name: str) -> None:
+    truth, _ = batch(2)
+    costs = [float(LOSSES[name](truth, np.abs(truth - error).astype(np.float32))) for error in (0, 0.1, 0.4, 0.9)]
+    assert costs == sorted(costs)
+    assert costs[0] < costs[1] < costs[2] < costs[3]
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("filled", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_loss_and_gradient_are_numbers_where_the_prediction_is_certain(name: str, filled: float, value: float) -> None:
+    truth, _ = batch(3, filled=filled)
+    predicted = tf.Variable(np.full_like(truth, value))
+    with tf.GradientTape() as tape:
+        loss = LOSSES[name](truth, predicted)
+    assert np.isfinite(loss)
+    assert np.isfinite(tape.gradient(loss, predicted)).all()
+    assert 0 <= float(loss) < 18
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_gradient_points_away_from_the_truth(name: str) -> None:
+    truth, _ = batch(4)
+    predicted = tf.Variable(np.full_like(truth, 0.5))
+    with tf.GradientTape() as tape:
+        loss = LOSSES[name](truth, predicted)
+    gradient = np.asarray(tape.gradient(loss, predicted))
+    assert (gradient[truth == 1] < 0).all()
+    assert (gradient[truth == 0] > 0).all()

@@ -1,0 +1,381 @@
+"""Parameters: what is refused and how, what nulls stand for, what a stage gets to see."""
+
+import copy
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stages import params
+from stages.errors import UserError
+from tests.conftest import Change
+from tests.project import ROOT
+
+VALUES: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
+CHOICES: dict[str, Any] = yaml.safe_load((ROOT / "stages/choices.yaml").read_text())
+KEYS = [
+    f"{section}.{name}" if name else section
+    for section, below in VALUES.items()
+    for name in ["", *(below if isinstance(below, dict) else [])]
+]
+INFINITE = float("inf")
+
+
+def replaced(values: dict[str, Any], dotted: str, value: Any) -> dict[str, Any]:
+    result = copy.deepcopy(values)
+    *sections, name = dotted.split(".")
+    target = result
+    for section in sections:
+        target = target[section]
+    target[name] = value
+    return result
+
+
+def read(section: params.Section, dotted: str) -> Any:
+    """A parameter as a stage reads it."""
+    return reduce(getattr, dotted.split("."), section)
+
+
+def refusal_if_any(call: Callable[[], Any]) -> str | None:
+    """The line of the UserError that a call raises."""
+    try:
+        call()
+    except UserError as error:
+        lines = str(error).splitlines()
+    else:
+        return None
+    assert len(lines) == 1
+    return lines[0]
+
+
+def refusal(values: Any) -> str:
+    """The line with which values are refused."""
+    line = refusal_if_any(lambda: params.validate(values, CHOICES))
+    assert line is not None
+    return line
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "allowed"),
+    [
+        ("precision", 1.5, "0 < precision < 1.1"),
+        ("precision", 1.1, "0 < precision < 1.1"),
+        ("precision", -1, "greater than 0"),
+        ("precision", 0, "greater than 0"),
+        ("precision", "abc", "number"),
+        ("precision", "0.85", "number"),
+        ("precision", float("nan"), "finite number"),
+        ("precision", INFINITE, "finite number"),
+        ("precision", None, "number"),
+        ("precision", True, "number"),
+        ("precision", [0.85], "number"),
+        ("tolerance", 1.01, "less than or equal to 1"),
+        ("tolerance", 0.0, "greater than 0"),
+        ("score", "accuracy", "tiered_iou, iou, dice"),
+        ("score", 1, "string"),
+        ("dataset", 5, "dictionary"),
+        ("dataset", None, "dictionary"),
+        ("dataset.name", "squares", "ellipses"),
+        ("dataset.name", None, "string"),
+        ("dataset.image_size", 120, "a multiple of 16"),
+        ("dataset.image_size", 40, "a multiple of 16"),
+        ("dataset.image_size", 32, "more than twice dataset.radius_max = 20"),
+        ("dataset.image_size", 0, "greater than or equal to 1"),
+        ("dataset.image_size", -128, "greater than or equal to 1"),
+        ("dataset.image_size", 128.0, "integer"),
+        ("dataset.image_size", 10**6, "less than or equal to"),
+        ("dataset.train_count", 0, "greater than or equal to 1"),
+        ("dataset.train_count", True, "integer"),
+        ("dataset.train_count", "10000", "integer"),
+        ("dataset.train_count", 1e4, "integer"),
+        ("dataset.test_count", 0, "greater than or equal to 1"),
+        ("dataset.train_seed", -1, "greater than or equal to 0"),
+        ("dataset.test_seed", 2**63, "less than or equal to"),
+        ("dataset.radius_min", 1, "greater than or equal to 2"),
+        ("dataset.radius_min", 21, "radius_min = 21"),
+        ("dataset.radius_max", 64, "more than twice dataset.radius_max = 64"),
+        ("dataset.interference", "square", "'rectangle', 'triangle' or 'none'"),
+        ("dataset.interference", None, "'rectangle', 'triangle' or 'none'"),
+        ("dataset.dtype", "float64", "'uint8' or 'float32'"),
+        ("network.name", "nosuch_unet", "residual_unet"),
+        ("network.base_filters", 0, "greater than or equal to 1"),
+        ("network.dropout", 1, "less than 1"),
+        ("network.dropout", -0.1, "greater than or equal to 0"),
+        ("training.learning_rate", 0, "greater than 0"),
+        ("training.loss", "mse", "bce_dice, binary_crossentropy, dice"),
+        ("training.seed", "one", "integer"),
+        ("training.precision_policy", "float16", "'auto', 'float32' or 'mixed_bfloat16'"),
+        ("seed_training.count", 0, "greater than or equal to 1"),
+        ("seed_training.count", 10001, "at most dataset.train_count = 10000"),
+        ("seed_training.batch_size", 0, "greater than or equal to 1"),
+        ("seed_training.max_epochs", 0, "greater than or equal to 1"),
+        ("select.strategy", "random", "first_failure"),
+        ("select.batch_size", 0, "greater than or equal to 1"),
+        ("select.scan_size", 0, "greater than or equal to 1"),
+        ("select.order_seed", False, "integer"),
+        ("select.max_epochs", -5, "greater than or equal to 1"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_name_itself_and_what_is_allowed(key: str, value: Any, allowed: str) -> None:
+    line = refusal(replaced(VALUES, key, value))
+    assert line.startswith("params.yaml: ")
+    assert allowed in line.split("allowed")[1]
+    if "radius" not in key:  # those are told beside the value that they do not fit to
+        assert f"{key} is {value!r}," in line
+
+
+@pytest.mark.parametrize("score", ["iou", "dice"])
+def test_precision_stays_below_the_best_that_the_score_can_be(score: str) -> None:
+    values = replaced(VALUES, "score", score)
+    params.validate(replaced(values, "precision", 0.999), CHOICES)
+    assert f"precision is 1.0, allowed is 0 < precision < 1.0 for score {score}" in refusal(
+        replaced(values, "precision", 1.0)
+    )
+
+
+def test_precision_of_the_tiered_iou_may_pass_one() -> None:
+    params.validate(replaced(VALUES, "precision", 1.09), CHOICES)
+
+
+@pytest.mark.parametrize(
+    ("key", "allowed"),
+    [
+        ("precison", "precision, tolerance, score, dataset"),
+        ("select.batchsize", "strategy, batch_size, scan_size"),
+        ("dataset.size", "image_size"),
+        ("network.Dropout", "dropout"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_the_keys_of_its_section(key: str, allowed: str) -> None:
+    line = refusal(replaced(VALUES, key, 10))
+    assert f"unknown parameter {key!r}" in line
+    assert allowed in line.split("allowed are")[1]
+
+
+def test_a_key_that_is_not_text_is_refused() -> None:
+    assert "7" in refusal({**VALUES, 7: 1})
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_missing_key_is_named(key: str) -> None:
+    values = copy.deepcopy(VALUES)
+    *sections, name = key.split(".")
+    del (values[sections[0]] if sections else values)[name]
+    assert f"parameter {key!r} is missing" in refusal(values)
+
+
+@pytest.mark.parametrize("values", [None, [], [1, 2], "precision", 3, {}])
+def test_what_is_no_mapping_of_parameters_is_refused(values: Any) -> None:
+    assert refusal(values).startswith("params.yaml: ")
+
+
+def test_a_long_value_is_shortened_in_the_line() -> None:
+    assert len(refusal(replaced(VALUES, "precision", "x\n" * 10_000))) < 200
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.integers(10**308, 10**310) | st.floats() | st.text(max_size=8)
+anything = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+)
+
+
+@given(st.sampled_from(KEYS), anything)
+@settings(deadline=None, max_examples=300)
+def test_whatever_stands_in_place_of_a_value_is_taken_or_refused_in_one_line(key: str, value: Any) -> None:
+    line = refusal_if_any(lambda: params.validate(replaced(VALUES, key, value), CHOICES))
+    assert line is None or key in line
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("precision: [0.85", "not plain YAML"),
+        ("precision: 0.85: 0.9", "not plain YAML"),
+        ("a: &one {b: 1}\nc: *one\n", "aliases are not allowed"),
+        ("a: &all [*all]\n", "aliases are not allowed"),
+        ("precision: !!python/object/apply:os.getcwd []\n", "tags are not allowed"),
+        ("precision: !!float '0.85'\n", "tags are not allowed"),
+        ("!!map [1]\n", "tags are not allowed"),
+        ("precision: !mine 0.85\n", "tags are not allowed"),
+        ("precision: 0.85\nprecision: 0.9\n", "'precision' stands twice"),
+        ("select: {batch_size: 1, batch_size: 2}\n", "'batch_size' stands twice"),
+        ("? [1]\n: 2\n", "unhashable"),
+        ("a: 1\n---\nb: 2\n", "not plain YAML"),
+        ("precision: 2020-13-45\n", "month must be in 1..12"),
+        ("[" * 2000, "cannot be read: maximum recursion depth"),
+        ("\x00", "not plain YAML"),
+        ("a: " + "9:" * 200 + "0.0", "too large"),
+    ],
+)
+def test_text_that_is_not_plain_yaml_is_refused(tmp_path: Path, text: str, named: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as caught:
+        params.read_yaml(path)
+    line = str(caught.value)
+    assert line.startswith(f"{path}: ")
+    assert named in line
+    assert len(line.splitlines()) == 1
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "- precision\n- 0.85\n", "0.85", "~"])
+def test_a_file_that_holds_no_mapping_stops_a_stage(workspace: Path, text: str) -> None:
+    (workspace / "params.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"^params\.yaml: found .*, allowed is a mapping of parameters$"):
+        params.load("evaluate")
+
+
+def test_a_file_that_is_missing_or_not_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"params\.yaml: missing"):
+        params.read_yaml(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_bytes(b"\xff\xfe\xfa")
+    with pytest.raises(UserError, match=r"params\.yaml: .*'utf-8' codec"):
+        params.read_yaml(tmp_path / "params.yaml")
+    with pytest.raises(UserError, match="cannot be read"):
+        params.read_yaml(tmp_path)
+
+
+@given(st.text(st.sampled_from("ab01:.-_!&*[]{}'\"#|>?,+eE \n"), max_size=30))
+@settings(deadline=None, max_examples=200)
+def test_any_text_is_parsed_or_refused(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.yaml"
+    path.write_text(text)
+    line = refusal_if_any(lambda: params.read_yaml(path))
+    assert line is None or line.startswith(str(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("1e-3", 0.001), ("1E5", 1e5), ("-2.e+2", -200.0), (".5e1", 5.0), ("1.5e-3", 0.0015), ("7", 7)]
+)
+def test_a_number_with_an_exponent_is_a_number(tmp_path: Path, text: str, number: float) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(f"rate: {text}\nname: '{text}'\n")
+    assert params.read_yaml(path) == {"rate": number, "name": text}
+
+
+def test_a_learning_rate_may_be_written_with_an_exponent(workspace: Path) -> None:
+    path = workspace / "params.yaml"
+    path.write_text(path.read_text().replace("learning_rate: 0.001", "learning_rate: 1e-3"))
+    assert params.load("train_seed").training.learning_rate == 0.001
+
+
+def test_nulls_stand_for_the_values_of_the_chosen_data_set_and_network(workspace: Path) -> None:
+    assert params.load("generate", "train").dataset.image_size == 128
+    seed = params.load("train_seed")
+    assert (seed.network.base_filters, seed.network.dropout) == (16, 0.5)
+    assert (seed.training.loss, seed.score) == ("bce_dice", "tiered_iou")
+    assert params.load("select").bar == pytest.approx(0.8075)
+
+
+def test_a_given_value_goes_before_the_one_that_null_stands_for(change: Change) -> None:
+    change(**{"network.dropout": 0.0, "training.loss": "dice", "score": "iou", "dataset.image_size": 64})
+    seed = params.load("train_seed")
+    assert (seed.network.dropout, seed.training.loss, seed.score) == (0.0, "dice", "iou")
+    assert params.load("generate", "test").dataset.image_size == 64
+
+
+def test_null_of_order_seed_stays_null(workspace: Path) -> None:
+    assert params.load("select").select.order_seed is None
+
+
+def test_nulls_follow_the_network_that_is_chosen(workspace: Path, change: Change) -> None:
+    path = workspace / "stages/choices.yaml"
+    choices = yaml.safe_load(path.read_text())
+    choices["networks"]["other"] = {
+        "base_filters": 5, "dropout": 0.1, "loss": "dice", "score": "iou", "size_multiple": 10,
+    }  # fmt: skip
+    path.write_text(yaml.safe_dump(choices))
+    change(**{"network.name": "other", "dataset.image_size": 70})
+    seed = params.load("train_seed")
+    assert (seed.network.base_filters, seed.network.dropout) == (5, 0.1)
+    assert (seed.training.loss, seed.score) == ("dice", "iou")
+
+
+def test_a_stage_of_a_foreach_sees_the_keys_of_its_item(workspace: Path) -> None:
+    train, test = params.load("generate", "train").dataset, params.load("generate", "test").dataset
+    assert (train.train_count, train.train_seed) == (10_000, 1)
+    assert (test.test_count, test.test_seed) == (10_000, 2)
+    for section, key in ((train, "test_count"), (train, "test_seed"), (test, "train_count"), (test, "train_seed")):
+        with pytest.raises(params.UndeclaredParameterError, match=key):
+            getattr(section, key)
+
+
+@pytest.mark.parametrize(
+    ("stage", "undeclared"),
+    [
+        ("generate", ["precision", "score", "network.name", "select.order_seed", "training.seed"]),
+        ("train_seed", ["tolerance", "dataset.name", "dataset.train_count", "select.batch_size", "select.strategy"]),
+        ("select", ["network.name", "network.dropout", "training.learning_rate", "seed_training.batch_size"]),
+        ("evaluate", ["dataset.name", "training.loss", "select.strategy", "seed_training.count"]),
+    ],
+)
+def test_a_parameter_that_the_stage_did_not_declare_cannot_be_read(
+    workspace: Path, stage: str, undeclared: list[str]
+) -> None:
+    for key in undeclared:
+        with pytest.raises(params.UndeclaredParameterError, match=repr(key.rsplit(".", maxsplit=1)[-1])):
+            read(params.load(stage, "train"), key)
+
+
+@pytest.mark.parametrize(
+    ("declared", "key"),
+    [(["score"], "score"), (["network"], "network.dropout"), (["training.loss"], "training.loss")],
+)
+def test_a_null_cannot_be_read_without_the_line_that_gives_its_value(
+    workspace: Path, declared: list[str], key: str
+) -> None:
+    pipeline = {"stages": {"mine": {"params": declared}}}
+    (workspace / "dvc.yaml").write_text(yaml.safe_dump(pipeline))
+    with pytest.raises(params.UndeclaredParameterError):
+        read(params.load("mine"), key)
+    line = {"stages/choices.yaml": ["networks.${network.name}"]}
+    pipeline["stages"]["mine"]["params"] = [*declared, line]  # type: ignore[list-item]
+    (workspace / "dvc.yaml").write_text(yaml.safe_dump(pipeline))
+    assert read(params.load("mine"), key) == CHOICES["networks"]["residual_unet"][key.split(".")[-1]]
+
+
+def test_a_given_value_can_be_read_without_the_line_for_null(workspace: Path, change: Change) -> None:
+    change(score="dice")
+    (workspace / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"mine": {"params": ["score"]}}}))
+    assert params.load("mine").score == "dice"
+
+
+def test_a_bad_value_stops_a_stage_that_does_not_use_it(change: Change) -> None:
+    change(**{"select.scan_size": 0})
+    with pytest.raises(UserError, match=r"select\.scan_size is 0"):
+        params.load("generate", "train")
+
+
+@pytest.mark.parametrize("name", ["nothing", "__class__"])
+def test_a_name_that_is_no_parameter_is_an_ordinary_attribute(workspace: Path, name: str) -> None:
+    assert hasattr(params.load("select"), name) == (name == "__class__")
+
+
+def test_a_stage_with_a_bad_parameter_ends_with_1_and_one_line_and_writes_nothing(
+    workspace: Path, change: Change
+) -> None:
+    shutil.copytree(ROOT / "stages", workspace / "stages", dirs_exist_ok=True)
+    change(precision=1.5)
+    before = sorted(workspace.rglob("*"))
+    result = subprocess.run(
+        [sys.executable, "-B", "-m", "stages.generate", "train"],
+        env={key: value for key, value in os.environ.items() if not key.startswith("DVC")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert result.stderr == (
+        "generate: params.yaml: precision is 1.5, allowed is 0 < precision < 1.1 for score tiered_iou\n"
+    )
+    assert sorted(workspace.rglob("*")) == before

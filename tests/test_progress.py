@@ -1,0 +1,82 @@
+"""What a long stage shows where there is no terminal: whole lines, now and then."""
+
+import io
+import re
+import sys
+from contextlib import suppress
+
+import pytest
+
+from stages import progress
+from stages.progress import Progress
+
+
+class Terminal(io.StringIO):
+    """A file that takes itself for a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_log_gets_whole_lines_with_what_is_done_and_the_figures(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "LOG_SECONDS", 0)
+    with Progress("select", 40, "pair") as shown:
+        shown.show(10, selected=3, score=0.5)
+        shown.show(40, selected=4, score=0.9)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "\r" not in err
+    assert err.endswith("\n")
+    lines = err.splitlines()
+    assert all(re.match(r"select: \d+/40 pair \[\S+<\S+, .*\]", line) for line in lines)
+    assert any("10/40" in line and "selected=3, score=0.5" in line for line in lines)
+    assert "40/40" in lines[-1]
+    assert "selected=4, score=0.9" in lines[-1]
+
+
+def test_a_log_is_quiet_between_its_first_and_last_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress("train_seed", 1000, "epoch") as shown:
+        for epoch in range(1, 1001):
+            shown.show(epoch, loss=1 / epoch)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) <= 2
+    assert "1000/1000 epoch" in lines[-1]
+
+
+def test_the_last_line_tells_how_far_a_stage_came_that_failed(capsys: pytest.CaptureFixture[str]) -> None:
+    with suppress(ZeroDivisionError), Progress("select", 40, "pair") as shown:
+        shown.show(7)
+        raise ZeroDivisionError
+    assert "7/40" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_what_was_done_before_counts(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress("select", 40, "pair", done=30):
+        pass
+    assert "30/40" in capsys.readouterr().err
+
+
+def test_a_warning_is_a_line_of_its_own_and_comes_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress("select", 40, "pair") as shown:
+        for done in range(5):
+            shown.show(done)
+            shown.warn("a training round stalled")
+        shown.warn("something else")
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if line.startswith("warning")] == [
+        "warning: a training round stalled",
+        "warning: something else",
+    ]
+
+
+def test_a_terminal_gets_a_bar_that_is_drawn_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with Progress("select", 40, "pair") as shown:
+        shown.show(20, score=0.5)
+        shown.warn("a training round stalled")
+    assert "\rselect:" in terminal.getvalue()
+    assert "40 [" in terminal.getvalue()
+    assert "warning: a training round stalled\n" in terminal.getvalue()
