@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro test lint requirements
+.PHONY: repro test lint bench requirements
 
 repro: $(VENV)/installed
 	dvc repro
@@ -15,6 +15,9 @@ lint: $(VENV)/installed
 	ruff check .
 	ruff format --check .
 	mypy stages tests
+
+bench: $(VENV)/installed
+	python -m tests.benchmarks
 
 $(VENV)/installed: requirements.txt
 	$(PYTHON) -m venv $(VENV)

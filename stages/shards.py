@@ -17,6 +17,7 @@ import numpy as np
 from stages.errors import UserError
 
 CHECKSUM_BYTES = 4
+WRITE_BUFFER = 2**20  # many chunks a system call
 _zstd = numcodecs.Zstd(level=1)
 
 Codec = Callable[[bytes], bytes]
@@ -68,11 +69,12 @@ def _write_shard(path: Path, chunks: Iterable[bytes], slots: int, compression: s
     offset = 0
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
+    with partial.open("wb", buffering=WRITE_BUFFER) as file:
         for slot, raw in enumerate(chunks):
             encoded = encode(raw)
             checksums.append(checksum(encoded))
-            file.write(encoded + checksums[-1].to_bytes(CHECKSUM_BYTES, "little"))
+            file.write(encoded)
+            file.write(checksums[-1].to_bytes(CHECKSUM_BYTES, "little"))
             index[slot] = offset, len(encoded) + CHECKSUM_BYTES
             offset += len(encoded) + CHECKSUM_BYTES
         file.write(index.tobytes())

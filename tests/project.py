@@ -4,7 +4,9 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -21,7 +23,7 @@ SMALL = {
 }
 
 
-def make_small_project(folder: Path) -> Path:
+def make_small_project(folder: Path, changes: Mapping[str, Any] = SMALL) -> Path:
     """A git and DVC repository in ``folder`` with the project's files as they are and small parameters."""
     shutil.copytree(ROOT / "stages", folder / "stages", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("dvc.yaml", "params.yaml", ".gitignore", ".dvcignore"):
@@ -33,7 +35,7 @@ def make_small_project(folder: Path) -> Path:
         (folder / name).mkdir()
         shutil.copy(ROOT / name / ".gitignore", folder / name / ".gitignore")
     params = yaml.safe_load((folder / "params.yaml").read_text())
-    for key, value in SMALL.items():
+    for key, value in changes.items():
         params[key] = {**params[key], **value} if isinstance(value, dict) else value
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     for command in (

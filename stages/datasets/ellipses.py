@@ -87,12 +87,14 @@ class Ellipses:
         """
         images = np.empty((len(rows), *self.layout.image_shape), self.layout.dtype)
         masks = np.zeros((len(rows), *self.layout.mask_shape), np.uint8)
+        brighter = np.empty(self.layout.image_shape, self.layout.dtype)
         for image, mask, row, shapes in zip(images, masks, rows, self.shapes(rows), strict=True):
             in_shape = self._draw_shapes(shapes, mask[:, :, 0])
-            bright = in_shape if shapes.bright_shapes else ~in_shape
-            for channel in range(CHANNELS):  # a broadcast over a last axis of 3 is five times slower
-                np.multiply(bright, BRIGHTER[self.layout.dtype], out=image[:, :, channel])
-            image += self._dark_noise(row)
+            bright = in_shape if shapes.bright_shapes else 1 - in_shape
+            bright = bright * BRIGHTER[self.layout.dtype]
+            for channel in range(CHANNELS):  # broadcasting over a last axis of 3 is several times slower
+                brighter[:, :, channel] = bright
+            np.add(self._dark_noise(row), brighter, out=image)
         return Block(images, masks)
 
     def shapes(self, rows: range) -> list[Shapes]:
@@ -114,11 +116,11 @@ class Ellipses:
         return [Shapes(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
 
     def _draw_shapes(self, shapes: Shapes, mask: np.ndarray) -> np.ndarray:
-        """Draw the ellipse into a mask of zeros; return which pixels lie in either shape."""
+        """Draw the ellipse into a mask of zeros; return a mask of both shapes."""
         size = mask.shape[0]
         box, inside = _ellipse(shapes, size)
         mask[box.top : box.bottom + 1, box.left : box.right + 1] = inside
-        in_shape = mask.astype(bool)
+        in_shape = mask.copy()
         if self.interference != "none":
             place = _push(_clip(_bounding_box(shapes), size), _extent(box, inside), shapes, size)
             _draw_interference(self.interference, place, shapes.sides, in_shape)
@@ -161,9 +163,11 @@ def _below_192(stream: np.random.Generator, count: int) -> np.ndarray:
     words = -(-count // 8)
     low = stream.bit_generator.random_raw(words) & _LOW_BITS
     digits = _sixteen_bits(stream, words)
-    while (unusable := np.flatnonzero(digits >= _USABLE)).size:
+    unusable = np.flatnonzero(digits >= _USABLE)
+    while unusable.size:
         digits[unusable] = _sixteen_bits(stream, unusable.size)
-    low |= _HIGH_PARTS[digits % np.uint16(_DIGITS)]
+        unusable = unusable[digits[unusable] >= _USABLE]
+    low |= _HIGH_PARTS.take(digits % np.uint16(_DIGITS))
     return low.astype("<u8", copy=False).view(np.uint8)[:count]
 
 
@@ -234,7 +238,7 @@ def _draw_interference(kind: str, box: Box, sides: list[int], in_shape: np.ndarr
     place = _clip(box, in_shape.shape[0])
     target = in_shape[place.top : place.bottom + 1, place.left : place.right + 1]
     if kind == "rectangle":
-        target[...] = True
+        target[...] = 1
         return
     rows = np.arange(place.top, place.bottom + 1)[:, None] - box.top
     columns = np.arange(place.left, place.right + 1)[None, :] - box.left
