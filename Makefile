@@ -1,9 +1,12 @@
 # `make repro` and `make test` need Python 3.11 and git, nothing else.
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PYTHON ?= $(shell command -v python3.11 || echo python3)
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro test lint bench requirements
+# The environment alone.
+setup: $(VENV)/installed
+
+.PHONY: setup repro test lint bench requirements
 
 repro: $(VENV)/installed
 	dvc repro
@@ -20,11 +23,12 @@ bench: $(VENV)/installed
 	python -m tests.benchmarks
 
 $(VENV)/installed: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and f"{sys.executable} is Python {sys.version.split()[0]}, Traincore needs 3.11: make PYTHON=…")'
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --requirement requirements.txt
 	touch $@
 
 # Pins everything that pyproject.toml asks for, and what that asks for in turn.
 requirements: $(VENV)/installed
-	pip-compile --quiet --upgrade --all-extras --strip-extras --no-emit-index-url --no-emit-find-links \
+	pip-compile --quiet --upgrade --allow-unsafe --all-extras --strip-extras --no-emit-index-url --no-emit-find-links \
 		--no-emit-trusted-host --no-header --output-file requirements.txt pyproject.toml

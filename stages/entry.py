@@ -71,4 +71,4 @@ def _what_dvc_removed() -> str:
     """DVC deletes the outputs of a stage before it starts it."""
     if "DVC_STAGE" not in os.environ:
         return ""
-    return "; the outputs that DVC removed: `dvc checkout`, `git checkout metrics`"
+    return "; outputs of an earlier run, which DVC removed: `dvc checkout`, and `git checkout metrics` if committed"

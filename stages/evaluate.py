@@ -2,9 +2,9 @@
 
 import csv
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from stages.entry import run, whole, write_json
 from stages.errors import UserError
 from stages.params import load
 from stages.progress import Progress
-from stages.scores import SCORES, PixelCounts, dice, iou, tiered_iou
+from stages.scores import SCORES, Fit, PixelCounts, dice, iou, tiered_iou
 from stages.store import Pairs
 
 POOL = Path("data/train.zarr")
@@ -24,11 +24,12 @@ METRICS = Path("metrics/evaluate.json")
 DISTRIBUTION = Path("metrics/plots/scores.csv")
 
 
-class Fits(NamedTuple):
-    """How the predictions of a set's pairs fit: pixel counts of the mask ``> 0.5`` and of the raw probabilities."""
+class Predictor(Protocol):
+    """What is needed of a network: a set, and how the predictions of its pairs fit."""
 
-    mask: PixelCounts
-    soft: PixelCounts
+    pairs: Pairs
+
+    def fits(self, positions: Sequence[int]) -> Iterator[Fit]: ...
 
 
 def main() -> None:
@@ -45,20 +46,20 @@ def main() -> None:
     pair_score = SCORES[params.score]
     with whole(METRICS, DISTRIBUTION) as (metrics, distribution):
         with Progress("evaluate", len(test) + len(pool), "pair") as progress:
-            test_fits = _fits(learner.Predictor(network, test), progress, 0)
-            pool_fits = _fits(learner.Predictor(network, pool), progress, len(test))
+            test_fit = _fit(learner.Predictor(network, test), progress, 0)
+            pool_fit = _fit(learner.Predictor(network, pool), progress, len(test))
         rejected = np.setdiff1d(np.arange(len(pool)), chosen)
         parts = {
-            "test": test_fits,
-            "rejected": _take(pool_fits, rejected),
-            "chosen": _take(pool_fits, chosen),
+            "test": test_fit,
+            "rejected": _take(pool_fit, rejected),
+            "chosen": _take(pool_fit, chosen),
         }
-        scores = {name: pair_score(fits.mask) for name, fits in parts.items()}
+        scores = {name: pair_score(fit.mask) for name, fit in parts.items()}
         figures.write_distribution(distribution, scores)
         write_json(
             metrics,
             {
-                **{name: summarize(fits, scores[name], params.bar) for name, fits in parts.items()},
+                **{name: summarize(fit, scores[name], params.bar) for name, fit in parts.items()},
                 "bar": params.bar,
                 "seconds": round(time.perf_counter() - started, 1),
                 "threads": threads,
@@ -66,12 +67,12 @@ def main() -> None:
         )
 
 
-def summarize(fits: Fits, scores: np.ndarray, bar: float) -> dict[str, Any]:
+def summarize(fit: Fit, scores: np.ndarray, bar: float) -> dict[str, Any]:
     """The figures of one kind of pairs.
 
     Parameters
     ----------
-    fits : Fits
+    fit : Fit
         Of its pairs.
     scores : ndarray of float64, shape (n,)
         What the walk goes by; the same as ``tiered_iou`` where that is the score.
@@ -85,18 +86,18 @@ def summarize(fits: Fits, scores: np.ndarray, bar: float) -> dict[str, Any]:
     """
     if not len(scores):
         return {"pairs": 0}
-    overlap = iou(fits.mask)
-    hit, false, missed, right = (int(count.sum()) for count in fits.mask)
+    overlap = iou(fit.mask)
+    hit, false, missed, right = (int(count.sum()) for count in fit.mask)
     return {
         "pairs": len(scores),
         "score": float(scores.mean()),
         "min_score": float(scores.min()),
         "below_bar": int((scores < bar).sum()),
-        "tiered_iou": float(tiered_iou(fits.mask).mean()),
-        "soft_tiered_iou": float(tiered_iou(fits.soft).mean()),
+        "tiered_iou": float(tiered_iou(fit.mask).mean()),
+        "soft_tiered_iou": float(tiered_iou(fit.soft).mean()),
         "mean_iou": float(overlap.mean()),
         "min_iou": float(overlap.min()),
-        "mean_dice": float(dice(fits.mask).mean()),
+        "mean_dice": float(dice(fit.mask).mean()),
         "true_positive": hit,
         "false_positive": false,
         "false_negative": missed,
@@ -119,27 +120,23 @@ def read_rows(path: Path, count: int) -> np.ndarray:
         raise UserError(f"{path}: missing; `dvc checkout {path}` or `dvc repro` brings it back") from None
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise UserError(f"{path}: not a table of a core: {error}; `dvc checkout --force {path}` restores it") from None
-    if len(set(rows)) != len(rows) or not all(0 <= row < count for row in rows):
-        raise UserError(f"{path}: rows have to be different and from 0 to {count - 1}, those of {POOL}")
+    if not rows or len(set(rows)) != len(rows) or not all(0 <= row < count for row in rows):
+        raise UserError(f"{path}: rows have to be there, to be different, and from 0 to {count - 1}, those of {POOL}")
     return np.array(rows, dtype=np.int64)
 
 
-def _fits(predictor: Any, progress: Progress, done: int) -> Fits:
-    masks, softs = [], []
-    for mask, soft in predictor.fits(range(len(predictor.pairs))):
-        masks.append(mask)
-        softs.append(soft)
-        done += len(mask.true_positive)
+def _fit(predictor: Predictor, progress: Progress, done: int) -> Fit:
+    """How the predictions of a whole set fit."""
+    blocks = []
+    for block in predictor.fits(range(len(predictor.pairs))):
+        blocks.append(block)
+        done += len(block.mask.true_positive)
         progress.show(done)
-    return Fits(_join(masks), _join(softs))
+    return Fit(*(PixelCounts(*map(np.concatenate, zip(*parts, strict=True))) for parts in zip(*blocks, strict=True)))
 
 
-def _join(parts: Sequence[PixelCounts]) -> PixelCounts:
-    return PixelCounts(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-
-
-def _take(fits: Fits, rows: np.ndarray) -> Fits:
-    return Fits(*(PixelCounts(*(count[rows] for count in counts)) for counts in fits))
+def _take(fit: Fit, rows: np.ndarray) -> Fit:
+    return Fit(*(PixelCounts(*(count[rows] for count in counts)) for counts in fit))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """A network with its optimizer: fit an epoch, score pairs, save, load."""
 
 import json
+import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import keras
 import numpy as np
@@ -15,19 +16,12 @@ from stages.errors import UserError
 from stages.losses import LOSSES
 from stages.optimizers import Adam
 from stages.params import Params
-from stages.scores import SCORES, PixelCounts
+from stages.scores import SCORES, Fit, PixelCounts
 from stages.store import Block, Pairs
 from stages.strategies import Epoch
 
 PREDICTION_BATCH = 50
 THRESHOLD = 0.5  # a pixel with a greater probability is predicted to belong to the mask
-
-
-class Fit(NamedTuple):
-    """How predictions of some pairs fit: pixel counts of the mask ``> 0.5`` and of the raw probabilities."""
-
-    mask: PixelCounts
-    soft: PixelCounts
 
 
 class Predictor:
@@ -151,7 +145,7 @@ class Learner(Predictor):
             losses += float(loss) * len(block.images)
         if not np.isfinite(losses):
             raise UserError(
-                f"training diverged: the loss is {losses} at step {step}; "
+                f"training diverged: the loss is {losses} in the epoch from step {step}; "
                 "lower training.learning_rate or set training.precision_policy=float32"
             )
         return Epoch(scores / len(order), losses / len(order))
@@ -172,10 +166,10 @@ class Learner(Predictor):
 
     def save(self, path: Path) -> None:
         """Write the network with its optimizer; equal weights give equal files."""
-        partial = path.with_name(f"{path.stem}.partial.keras")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.network.save(partial)
-        _make_reproducible(partial, path)
+        with tempfile.TemporaryDirectory(dir=path.parent, suffix=".partial") as folder:
+            saved = Path(folder) / "network.keras"
+            self.network.save(saved)
+            _copy_reproducibly(saved, path)
 
     def _train(self, images: tf.Tensor, masks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         truth = tf.cast(masks, tf.float32)
@@ -206,10 +200,9 @@ def _as_counts(sums: tf.Tensor, block: Block) -> PixelCounts:
     return PixelCounts(both, predicted - both, truth - both, pixels - truth - predicted + both)
 
 
-def _make_reproducible(saved: Path, target: Path) -> None:
-    """Move a .keras file to its place without what differs from run to run: dates, and addresses in memory."""
-    partial = target.with_name(target.name + ".partial")
-    with zipfile.ZipFile(saved) as source, zipfile.ZipFile(partial, "w") as copy:
+def _copy_reproducibly(saved: Path, target: Path) -> None:
+    """Copy a .keras file without what differs from run to run: dates, and addresses in memory."""
+    with zipfile.ZipFile(saved) as source, zipfile.ZipFile(target, "w") as copy:
         for name in sorted(source.namelist()):
             content = source.read(name)
             if name == "metadata.json":
@@ -217,8 +210,6 @@ def _make_reproducible(saved: Path, target: Path) -> None:
             elif name == "config.json":
                 content = json.dumps(_without_addresses(json.loads(content))).encode()
             copy.writestr(zipfile.ZipInfo(name), content)
-    partial.replace(target)
-    saved.unlink()
 
 
 def _without_addresses(config: Any) -> Any:

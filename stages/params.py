@@ -117,6 +117,13 @@ _DEFAULTS = {
     "score": ("networks", "network.name"),
 }
 
+# What a line of stages/choices.yaml has to say.
+_LINE_KEYS = {
+    "datasets": {"image_size"},
+    "networks": {"base_filters", "dropout", "loss", "score", "size_multiple"},
+    "scores": {"best"},
+}
+
 # Keys that name a line of stages/choices.yaml.
 _NAMES = {
     "dataset.name": "datasets",
@@ -147,7 +154,8 @@ def load(stage: str, item: str = "") -> Params:
     stages = read_yaml(PIPELINE_FILE)["stages"]
     definition = stages[stage].get("do", stages[stage])
     declared = _declared_keys(definition.get("params", []), values, item)
-    return _restrict(_resolve(values, choices, declared), declared)
+    hidden = {key for key, line in _default_lines(values).items() if _get(values, key) is None and line not in declared}
+    return _restrict(_resolve(values, choices), declared - hidden)
 
 
 def validate(values: Any, choices: Mapping[str, Any]) -> None:
@@ -222,7 +230,8 @@ _PlainLoader.add_implicit_resolver(
 
 
 def _explain(error: ValidationError) -> str:
-    first = error.errors()[0]
+    # A misspelt key is unknown under one name and missing under the other: the former says more.
+    first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         owner = _section_of(first["loc"])
@@ -250,6 +259,11 @@ def _check_names(values: Mapping[str, Any], choices: Mapping[str, Any]) -> None:
         name = _get(values, key)
         if name is not None and name not in choices[table]:
             raise UserError(f"{PARAMS_FILE}: {key} is {_show(name)}, allowed are: {', '.join(choices[table])}")
+    for table, keys in _LINE_KEYS.items():
+        for name, line in choices[table].items():
+            if set(line or ()) != keys:
+                found, allowed = sorted(line or ()), sorted(keys)
+                raise UserError(f"{CHOICES_FILE}: {table}.{name} has the keys {found}, allowed are {allowed}")
 
 
 def _check_together(params: Params, choices: Mapping[str, Any]) -> None:
@@ -283,20 +297,20 @@ def _check_together(params: Params, choices: Mapping[str, Any]) -> None:
         )
 
 
-def _resolve(values: Mapping[str, Any], choices: Mapping[str, Any], declared: set[str] | None = None) -> dict[str, Any]:
-    """Replace nulls by the defaults of the chosen lines; where ``declared`` is given, of declared lines alone."""
+def _resolve(values: Mapping[str, Any], choices: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace nulls by the defaults of the chosen lines."""
     resolved = {key: dict(value) if isinstance(value, dict) else value for key, value in values.items()}
-    for key, (table, chooser) in _DEFAULTS.items():
-        line = f"{table}.{_get(values, chooser)}"
-        if _get(values, key) is not None or _get(choices, line).get(key.split(".")[-1]) is None:
-            continue
-        if declared is not None and line not in declared:
-            declared.discard(key)
-            continue
+    for key, line in _default_lines(values).items():
         *sections, name = key.split(".")
         target = resolved[sections[0]] if sections else resolved
-        target[name] = _get(choices, line)[name]
+        if target[name] is None:
+            target[name] = _get(choices, line)[name]
     return resolved
+
+
+def _default_lines(values: Mapping[str, Any]) -> dict[str, str]:
+    """The line of stages/choices.yaml that each key takes its default from."""
+    return {key: f"{table}.{_get(values, chooser)}" for key, (table, chooser) in _DEFAULTS.items()}
 
 
 def _declared_keys(entries: list[Any], values: Mapping[str, Any], item: str) -> set[str]:

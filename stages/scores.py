@@ -23,6 +23,13 @@ class PixelCounts(NamedTuple):
     true_negative: np.ndarray
 
 
+class Fit(NamedTuple):
+    """How predictions of some pairs fit: pixel counts of the mask ``> 0.5`` and of the raw probabilities."""
+
+    mask: PixelCounts
+    soft: PixelCounts
+
+
 Score = Callable[[PixelCounts], np.ndarray]
 
 

@@ -3,6 +3,7 @@
 import csv
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,18 +35,18 @@ def main() -> None:
     learner = Learner.load(SEED_MODEL, pairs, params, params.select.batch_size)
     start = Walk.start(len(pairs), params.seed_training.count)
     walk = start  # where there is nothing to walk
-    rounds: list[str] = []
+    rounds: list[list[Any]] = []
     with whole(MODEL, CORE, CORE_TABLE, METRICS, CURVE) as (model, core, table, metrics, curve):
         with Progress("select", len(pairs), "pair") as progress:
             for walk in choose(learner, start, _settings(params)):
                 _show(walk, progress)
                 if not walk.training or walk.tested == walk.pool:
-                    rounds.append(f"{walk.tested},{len(walk.chosen)},{walk.score},{walk.loss},{walk.epochs}\n")
+                    rounds.append([walk.tested, len(walk.chosen), walk.score, walk.loss, walk.epochs])
         learner.save(model)
         rows = pairs.order[[choice.position for choice in walk.chosen]]
         store.copy_rows(pairs, rows, core, {"core_of": pairs.attributes})
-        _write_table(table, walk, rows)
-        curve.write_text("tested,selected,score,loss,epochs\n" + "".join(rounds))
+        _write_csv(table, ["row", "order", "score", "epochs"], _table(walk, rows))
+        _write_csv(curve, ["tested", "selected", "score", "loss", "epochs"], rounds)
         write_json(
             metrics,
             {
@@ -81,12 +82,17 @@ def _show(walk: Walk, progress: Progress) -> None:
         )
 
 
-def _write_table(path: Path, walk: Walk, rows: np.ndarray) -> None:
+def _table(walk: Walk, rows: np.ndarray) -> list[list[Any]]:
+    return [
+        [row, order, choice.score, choice.epochs]
+        for order, (row, choice) in enumerate(zip(rows.tolist(), walk.chosen, strict=True))
+    ]
+
+
+def _write_csv(path: Path, header: list[str], lines: list[list[Any]]) -> None:
+    """Write a table; what is absent is left empty."""
     with path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(["row", "order", "score", "epochs"])
-        for order, (row, choice) in enumerate(zip(rows.tolist(), walk.chosen, strict=True)):
-            table.writerow([row, order, "" if choice.score is None else choice.score, choice.epochs])
+        csv.writer(file, lineterminator="\n").writerows([header, *lines])
 
 
 if __name__ == "__main__":

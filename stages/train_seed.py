@@ -80,7 +80,7 @@ def train(learner: Learner, seeds: Sequence[int], params: Params, progress: Prog
 
 
 def _warn_of_empty_masks(pairs: Pairs, seeds: Sequence[int], progress: Progress) -> None:
-    filled = sum(int(mask.any()) for mask in pairs.read(seeds).masks)
+    filled = sum(int(pairs.read([seed]).masks.any()) for seed in seeds)
     if filled * 2 < len(seeds):
         progress.warn(
             f"only {filled} of {len(seeds)} seed pairs have any foreground: empty masks are learnt at once and teach "

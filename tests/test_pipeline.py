@@ -52,15 +52,55 @@ def test_nothing_runs_when_nothing_changed(project: Path) -> None:
 
 
 def test_precision_reruns_all_but_generate_and_the_way_back_runs_nothing(project: Path) -> None:
-    before = {path.name: path.read_text() for path in (project / "metrics").glob("*.json")}
     output = succeed(project, "dvc", "exp", "run", "--name", "other", "-S", "precision=0.4")
     assert stages_run(output) == ["train_seed", "select", "evaluate"]
     shown = json.loads(succeed(project, "dvc", "metrics", "diff", "--json"))
     assert shown["metrics/evaluate.json"]["bar"] == pytest.approx({"old": 0.285, "new": 0.38, "diff": 0.095})
     assert "other" in succeed(project, "dvc", "exp", "show", "--csv")
+    shutil.rmtree(project / "data")
+    shutil.rmtree(project / "models")
     output = succeed(project, "dvc", "exp", "run", "-S", "precision=0.3")
     assert stages_run(output) == []
-    assert {path.name: path.read_text() for path in (project / "metrics").glob("*.json")} == before
+    assert succeed(project, "git", "status", "--porcelain", "dvc.lock", "metrics") == ""
+    assert "up to date" in succeed(project, "dvc", "status")
+
+
+@pytest.mark.parametrize(
+    ("change", "stale"),
+    [
+        ("tolerance=0.9", {"select", "evaluate"}),
+        ("select.max_epochs=5", {"select"}),
+        ("select.order_seed=1", {"train_seed", "select"}),
+        ("seed_training.max_epochs=999", {"train_seed"}),
+        ("network.dropout=0.25", {"train_seed"}),
+        ("dataset.train_count=41", {"generate@train"}),
+        ("dataset.dtype=float32", {"generate@train", "generate@test"}),
+        ("training.precision_policy=float32", {"train_seed"}),
+    ],
+)
+def test_a_parameter_makes_only_the_stages_stale_that_read_it(project: Path, change: str, stale: set[str]) -> None:
+    key, value = change.split("=")
+    *sections, name = key.split(".")
+    values = yaml.safe_load((project / "params.yaml").read_text())
+    (values[sections[0]] if sections else values)[name] = yaml.safe_load(value)
+    (project / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+    assert set(json.loads(succeed(project, "dvc", "status", "--json"))) == stale
+
+
+def test_a_new_network_is_a_file_and_a_line_and_makes_nothing_stale(project: Path) -> None:
+    source = (project / "stages/networks/residual_unet.py").read_text()
+    (project / "stages/networks/mine.py").write_text(source)
+    choices = (project / "stages/choices.yaml").read_text()
+    line = re.search(r"^  residual_unet: .*$", choices, re.MULTILINE)
+    assert line is not None
+    mine = line[0].replace("residual_unet", "mine")
+    (project / "stages/choices.yaml").write_text(choices.replace(line[0], f"{line[0]}\n{mine}"))
+    try:
+        assert json.loads(succeed(project, "dvc", "status", "--json")) == {}
+        output = succeed(project, "dvc", "exp", "run", "-S", "network.name=mine")
+        assert stages_run(output) == ["train_seed", "select", "evaluate"]
+    finally:
+        (project / "stages/networks/mine.py").unlink()
 
 
 def test_the_size_of_the_test_set_reruns_what_reads_the_test_set(project: Path) -> None:
@@ -154,8 +194,10 @@ def test_an_undeclared_parameter_stops_the_stage(project: Path) -> None:
     ("change", "named"),
     [
         ("precision=1.5", ["precision", "1.5", "1.1"]),
+        ("precision=abc", ["precision", "'abc'", "number"]),
         ("dataset.image_size=40", ["dataset.image_size", "40", "16"]),
-        ("network.name=nosuch", ["nosuch"]),
+        ("dataset.train_count=0", ["dataset.train_count", "0", "1"]),
+        ("training.loss=nosuch", ["training.loss", "nosuch", "bce_dice"]),
         ("+select.batchsize=10", ["select.batchsize", "batch_size"]),
     ],
 )
@@ -163,13 +205,24 @@ def test_bad_input_ends_in_one_line_and_loses_nothing(project: Path, change: str
     before = {path: path.read_bytes() for path in (project / "models").iterdir()}
     result = run(project, "dvc", "exp", "run", "-S", change)
     assert result.returncode != 0
-    line = next(
-        line
-        for line in (result.stdout + result.stderr).splitlines()
-        if (named[0] in line and "params" in line) or "nosuch" in line
-    )
-    assert all(word in line for word in named)
     assert "Traceback" not in result.stderr
+    lines = [line for line in (result.stdout + result.stderr).splitlines() if "params.yaml: " in line]
+    assert len(lines) == 1
+    assert all(word in lines[0] for word in named)
+    assert "dvc checkout" in lines[0]
     succeed(project, "git", "checkout", "--quiet", "--force", ".")
     succeed(project, "dvc", "checkout", "--force", "--quiet")
     assert {path: path.read_bytes() for path in (project / "models").iterdir()} == before
+
+
+@pytest.mark.parametrize("key", ["dataset.name", "network.name", "select.strategy"])
+def test_an_unknown_file_is_refused_by_dvc_before_any_stage_and_by_a_stage_with_what_is_allowed(
+    project: Path, key: str
+) -> None:
+    result = run(project, "dvc", "exp", "run", "-S", f"{key}=nosuch")
+    assert result.returncode != 0
+    assert "nosuch" in result.stderr
+    assert "Traceback" not in result.stderr
+    result = run(project, "python", "-m", "stages.evaluate")
+    assert result.returncode == 1
+    assert re.fullmatch(rf"evaluate: params\.yaml: {key} is 'nosuch', allowed are: .+\n", result.stderr)

@@ -18,6 +18,7 @@ prefixes = {params.Params: ""} | {
     for name, field in params.Params.model_fields.items()
     if isinstance(field.annotation, type) and issubclass(field.annotation, params.Section)
 }
+plain_load = params.load
 plain_getattribute = params.Section.__getattribute__
 
 
@@ -27,11 +28,19 @@ def recording_getattribute(section: params.Section, name: str) -> object:
     return plain_getattribute(section, name)
 
 
+def load(stage: str, item: str = "") -> params.Params:
+    """Load as the stage does; what validation read on the way is not what the stage uses."""
+    loaded = plain_load(stage, item)
+    read.clear()
+    return loaded
+
+
 def main() -> None:
+    params.load = load
     params.Section.__getattribute__ = recording_getattribute  # type: ignore[assignment,method-assign]
     stage, *arguments = sys.argv[1:]
     sys.argv = [stage, *arguments]
-    runpy.run_module(f"stages.{stage}", run_name="__main__")
+    runpy.run_module(f"stages.{stage}", run_name="__main__", alter_sys=True)
     files = [getattr(module, "__file__", None) for name, module in sys.modules.items() if name.startswith("stages")]
     code = {str(Path(file).relative_to(Path.cwd())) for file in files if file} | {f"stages/{stage}.py"}
     sections = {prefix.rstrip(".") for prefix in prefixes.values()}

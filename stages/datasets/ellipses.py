@@ -216,7 +216,7 @@ def _push(clipped: Box, ellipse: Box, shapes: Shapes, size: int) -> Box:
     """Where the interfering shape's box goes: away from the ellipse if they share rows and columns.
 
     On each axis it moves by what they share, in the direction in which its own middle lies from the middle of what
-    they share, and down or left where the two coincide.
+    they share, and up and left where the two coincide.
     """
     box = _bounding_box(shapes)
     shared = Box(

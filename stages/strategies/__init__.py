@@ -81,7 +81,7 @@ class Walk:
     tested : int
         Pairs dealt with, the seed pairs among them.
     passed : int
-        Pairs that passed since the last failure but one: how far apart failures are by now.
+        Pairs that passed since the last failure, or in the scan that found it: how far apart failures are by now.
     training : bool
         Whether a training round is due or under way; else a scan is.
     round_epochs : int

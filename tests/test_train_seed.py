@@ -1,0 +1,66 @@
+"""The seed stage's loop: until the precision is passed, or its epochs are used up."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages import store
+from stages.errors import UserError
+from stages.params import Params, SeedTrainingParams
+from stages.progress import Progress
+from stages.store import Block, Layout, Pairs
+from stages.strategies import Epoch
+from stages.train_seed import _warn_of_empty_masks, train
+
+
+class Climbing:
+    """A toy learner whose score rises by .1 an epoch."""
+
+    def __init__(self) -> None:
+        self.trained: list[list[int]] = []
+
+    def fit_epoch(self, positions: Sequence[int]) -> Epoch:
+        self.trained.append(list(positions))
+        return Epoch(score=len(self.trained) / 10, loss=1 / len(self.trained))
+
+    def score(self, positions: Sequence[int]) -> np.ndarray:
+        raise AssertionError("the seed stage does not predict")
+
+
+def params(max_epochs: int, precision: float = 0.5) -> Params:
+    options = SeedTrainingParams(count=3, batch_size=2, max_epochs=max_epochs)
+    return Params.model_construct(precision=precision, seed_training=options)
+
+
+def test_it_trains_until_an_epochs_score_is_above_the_precision() -> None:
+    learner = Climbing()
+    with Progress("test", 20, "epoch") as progress:
+        epochs = train(learner, range(3), params(20), progress)
+    assert [epoch.score for epoch in epochs] == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
+    assert learner.trained == [[0, 1, 2]] * 6
+
+
+def test_too_few_epochs_end_in_a_line_that_says_how_far_it_came_and_what_to_try() -> None:
+    with Progress("test", 4, "epoch") as progress, pytest.raises(UserError) as caught:
+        train(Climbing(), range(3), params(4), progress)
+    line = str(caught.value)
+    assert "\n" not in line
+    for said in ("max_epochs = 4", "0.4000", "precision = 0.5", "try", "learning_rate"):
+        assert said in line
+
+
+@pytest.mark.parametrize(("filled", "warned"), [(1, True), (2, False), (3, False)])
+def test_mostly_empty_seed_masks_are_warned_about(
+    filled: int, warned: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layout = Layout(4, (8, 8, 3), "uint8")
+    masks = np.zeros((4, 8, 8, 1), np.uint8)
+    masks[:filled, 2, 2] = 1
+    path = tmp_path / "pairs.zarr"
+    store.create(path, layout, {})
+    store.finish(path, store.write_shard(path, layout, 0, Block(np.zeros((4, 8, 8, 3), np.uint8), masks)))
+    with Progress("test", 1, "epoch") as progress:
+        _warn_of_empty_masks(Pairs(path), range(4), progress)
+    assert (f"only {filled} of 4 seed pairs" in capsys.readouterr().err) == warned
