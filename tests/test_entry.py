@@ -129,7 +129,9 @@ def test_under_dvc_the_line_says_how_to_have_the_outputs_back(
 ) -> None:
     monkeypatch.setenv("DVC_STAGE", "select")
     line, _ = end_of(failing_with(error), capsys)
-    assert str(line).endswith("bad; the outputs that DVC removed: `dvc checkout`, `git checkout metrics`")
+    assert str(line).endswith(
+        "; outputs of an earlier run, which DVC removed: `dvc checkout`, and `git checkout metrics` if committed"
+    )
 
 
 def test_a_mistake_of_the_project_keeps_its_traceback() -> None:
