@@ -1,28 +1,58 @@
 """How every stage starts and ends: one line for what a person has to change, outputs whole or not at all."""
 
+import csv
+import ctypes
+import errno
+import fcntl
 import json
 import os
 import shutil
+import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from stages import hardware
 from stages.errors import UserError
+
+PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
 def run(stage: str, main: Callable[[], None]) -> None:
-    """Run a stage; end the process with 1 and one line if a person has to change something, 130 if interrupted."""
+    """Run a stage; end the process with 1 and one line if a person has to change something, 130 if interrupted.
+
+    Under DVC the stage ends with it: nobody would wait for its outputs.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    if "DVC_STAGE" in os.environ:
+        end_with_parent(signal.SIGTERM)
     try:
         main()
     except UserError as error:
         sys.exit(f"{stage}: {error}{_what_dvc_removed()}")
     except OSError as error:
-        sys.exit(f"{stage}: {error.filename or 'a file'}: {error.strerror or error}{_what_dvc_removed()}")
+        full = f", {hardware.free_bytes(Path()) / 1e6:,.0f} MB are free here" if error.errno == errno.ENOSPC else ""
+        path = error.filename or "a file"
+        sys.exit(f"{stage}: {path}: {error.strerror or error}{full}{_what_dvc_removed()}")
     except KeyboardInterrupt:
-        print(f"{stage}: interrupted", file=sys.stderr)
+        print(f"{stage}: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         sys.exit(130)
+
+
+def end_with_parent(with_signal: signal.Signals) -> None:
+    """Have this process get a signal when its parent ends, however that ends; on Linux alone."""
+    parent = os.getppid()
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl is not None:
+        prctl(PR_SET_PDEATHSIG, with_signal.value, 0, 0, 0)
+    if os.getppid() != parent:  # it ended in between
+        os.kill(os.getpid(), with_signal)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 @contextmanager
@@ -38,11 +68,22 @@ def whole(*targets: Path) -> Iterator[list[Path]]:
     ------
     list of Path
         Where to write, beside each target. If writing fails, nothing of it is left.
+
+    Raises
+    ------
+    UserError
+        If another process is writing them.
     """
     partials = [target.with_name(f"{target.stem}.partial{target.suffix}") for target in targets]
+    for partial in partials:
+        partial.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(targets[0]):
+        yield from _whole(targets, partials)
+
+
+def _whole(targets: Sequence[Path], partials: list[Path]) -> Iterator[list[Path]]:
     try:
         for partial in partials:
-            partial.parent.mkdir(parents=True, exist_ok=True)
             _remove(partial)
         yield partials
         for partial in partials:
@@ -53,6 +94,33 @@ def whole(*targets: Path) -> Iterator[list[Path]]:
     finally:
         for partial in partials:
             _remove(partial)
+
+
+@contextmanager
+def _alone(target: Path) -> Iterator[None]:
+    """Hold a lock that says who writes a target; DVC starts a stage anew while an orphan of it may still be at work."""
+    path = target.with_name(f"{target.stem}.partial.lock")
+    with path.open("a+", encoding="ascii") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            file.seek(0)
+            raise UserError(
+                f"{target}: process {file.read().strip() or 'unknown'} is writing it; wait for it or end it"
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def write_csv(path: Path, header: Sequence[str], lines: Iterable[Sequence[Any]]) -> None:
+    """Write a table; what is absent is left empty."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *lines])
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

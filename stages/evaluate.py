@@ -1,7 +1,6 @@
 """Stage ``evaluate``: how well the core's network does on the test set and on every pair of the pool."""
 
 import csv
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -9,7 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from stages import figures, hardware
-from stages.entry import run, whole, write_json
+from stages.checkpoints import Checkpoint, Clock, State, checkpoint, digest
+from stages.entry import run, whole, write_csv, write_json
 from stages.errors import UserError
 from stages.params import load
 from stages.progress import Progress
@@ -34,7 +34,7 @@ class Predictor(Protocol):
 
 def main() -> None:
     """Write the metrics, and the distribution of scores of test, rejected and chosen pairs."""
-    started = time.perf_counter()
+    clock = Clock()
     params = load("evaluate")
     assert params.score is not None  # nulls are replaced
     pool, test = Pairs(POOL), Pairs(TEST)
@@ -44,10 +44,16 @@ def main() -> None:
 
     network = networks.load(MODEL)
     pair_score = SCORES[params.score]
-    with whole(METRICS, DISTRIBUTION) as (metrics, distribution):
+    inputs = {"pool": pool.digest, "test": test.digest, "model": digest(MODEL), "core": digest(CORE_TABLE)}
+    machine = {"threads": threads, "processor": hardware.processor()}
+    with (
+        checkpoint("evaluate", params, inputs, machine) as saved,
+        whole(METRICS, DISTRIBUTION) as (metrics, curve),
+    ):
+        clock.go_on(saved.found)
         with Progress("evaluate", len(test) + len(pool), "pair") as progress:
-            test_fit = _fit(learner.Predictor(network, test), progress, 0)
-            pool_fit = _fit(learner.Predictor(network, pool), progress, len(test))
+            predictors = [learner.Predictor(network, test), learner.Predictor(network, pool)]
+            test_fit, pool_fit = _fit(predictors, progress, saved, clock)
         rejected = np.setdiff1d(np.arange(len(pool)), chosen)
         parts = {
             "test": test_fit,
@@ -55,13 +61,14 @@ def main() -> None:
             "chosen": _take(pool_fit, chosen),
         }
         scores = {name: pair_score(fit.mask) for name, fit in parts.items()}
-        figures.write_distribution(distribution, scores)
+        columns = figures.distribution(scores)
+        write_csv(curve, list(columns), list(zip(*columns.values(), strict=True)))
         write_json(
             metrics,
             {
                 **{name: summarize(fit, scores[name], params.bar) for name, fit in parts.items()},
                 "bar": params.bar,
-                "seconds": round(time.perf_counter() - started, 1),
+                "seconds": clock.seconds(),
                 "threads": threads,
             },
         )
@@ -125,14 +132,25 @@ def read_rows(path: Path, count: int) -> np.ndarray:
     return np.array(rows, dtype=np.int64)
 
 
-def _fit(predictor: Predictor, progress: Progress, done: int) -> Fit:
-    """How the predictions of a whole set fit."""
-    blocks = []
-    for block in predictor.fits(range(len(predictor.pairs))):
-        blocks.append(block)
-        done += len(block.mask.true_positive)
-        progress.show(done)
-    return Fit(*(PixelCounts(*map(np.concatenate, zip(*parts, strict=True))) for parts in zip(*blocks, strict=True)))
+def _fit(predictors: Sequence[Predictor], progress: Progress, saved: Checkpoint, clock: Clock) -> list[Fit]:
+    """How the predictions of whole sets fit, one set after the other, from where an interrupted run was."""
+    sets = range(len(predictors))
+    tables = [[saved.found.arrays[f"set {number}"]] if saved.found else [np.empty((0, 8))] for number in sets]
+    done = sum(len(blocks[0]) for blocks in tables)
+    if saved.found:
+        progress.go_on(done)
+
+    def state() -> State:
+        return State({"seconds": clock.seconds()}, {f"set {number}": np.concatenate(tables[number]) for number in sets})
+
+    for predictor, blocks in zip(predictors, tables, strict=True):
+        for fit in predictor.fits(range(len(blocks[0]), len(predictor.pairs))):
+            blocks.append(np.stack([*fit.mask, *fit.soft], axis=1))
+            done += len(blocks[-1])
+            progress.show(done)
+            saved.save_if_due(state)
+    columns = (np.concatenate(blocks).T for blocks in tables)
+    return [Fit(PixelCounts(*column[:4]), PixelCounts(*column[4:])) for column in columns]
 
 
 def _take(fit: Fit, rows: np.ndarray) -> Fit:

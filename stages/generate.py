@@ -1,5 +1,7 @@
 """Stage ``generate``: draw or import the pairs of one set, train or test, into ``data/``."""
 
+import shutil
+import signal
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -8,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from stages import datasets, store
-from stages.entry import run, whole
+from stages import datasets, hardware, store
+from stages.checkpoints import checkpoint
+from stages.entry import end_with_parent, run, whole
 from stages.errors import UserError
-from stages.hardware import count_from_environment
 from stages.params import load
 from stages.progress import Progress
 
@@ -20,17 +22,26 @@ def main(item: str) -> None:
     """Write ``data/{item}.zarr``."""
     if item not in ("train", "test"):
         raise UserError(f"set is {item!r}, allowed are train, test")
-    options = load("generate", item).dataset
-    workers = count_from_environment("TRAINCORE_WORKERS")
+    params = load("generate", item)
+    options = params.dataset
+    workers = hardware.count_from_environment("TRAINCORE_WORKERS")
     source = datasets.source(options, item)
     attributes = {"dataset": options.name, "set": item, "parameters": options.model_dump()}
-    with whole(Path(f"data/{item}.zarr")) as (path,):
-        store.create(path, source.layout, attributes)
-        store.finish(path, _write_shards(source, path, workers, f"generate {item}"))
+    target = Path(f"data/{item}.zarr")
+    with (
+        checkpoint(f"generate@{item}", params, {}, {}) as saved,
+        whole(target) as (path,),
+    ):
+        unfinished = saved.folder / "set.zarr"
+        hardware.require_space(unfinished, source.layout.bytes)
+        checksums = _write_shards(source, unfinished, workers, f"generate {item}")
+        store.create(unfinished, source.layout, attributes)
+        store.finish(unfinished, checksums)
+        shutil.move(unfinished, path)
 
 
 def _write_shards(source: datasets.Source, path: Path, workers: int, title: str) -> np.ndarray:
-    """Draw and write all shards, over several processes; any number of them writes the same bytes.
+    """Draw and write the shards that are not there yet, over several processes; any number writes the same bytes.
 
     Returns
     -------
@@ -38,23 +49,32 @@ def _write_shards(source: datasets.Source, path: Path, workers: int, title: str)
         The checksums of the pairs.
     """
     layout = source.layout
-    work = partial(_write_shard, source, path)
     shards = range(layout.shard_count)
-    columns = []
+    written = {shard: store.written_shard(path, layout, shard) for shard in shards}
+    found = {shard: checksums for shard, checksums in written.items() if checksums is not None}
+    missing = [shard for shard in shards if shard not in found]
+    done = sum(map(len, found.values()))
     with (
-        ProcessPoolExecutor(min(workers, layout.shard_count)) as processes,
+        ProcessPoolExecutor(
+            max(1, min(workers, len(missing))), initializer=end_with_parent, initargs=(signal.SIGKILL,)
+        ) as processes,
         Progress(title, layout.count, "pair") as progress,
     ):
+        if done:
+            progress.go_on(done)
         try:
-            for shard, checksums in zip(shards, processes.map(work, shards), strict=True):
-                columns.append(checksums)
-                progress.show(layout.shard_range(shard).stop)
+            for shard, checksums in zip(
+                missing, processes.map(partial(_write_shard, source, path), missing), strict=True
+            ):
+                found[shard] = checksums
+                done += len(checksums)
+                progress.show(done)
         except BrokenProcessPool:
             raise UserError(
                 f"a worker process was killed, most often for lack of memory: {workers} were at work, "
                 "environment variable TRAINCORE_WORKERS=1 needs least"
             ) from None
-    return np.concatenate(columns)
+    return np.concatenate([found[shard] for shard in shards])
 
 
 def _write_shard(source: datasets.Source, path: Path, shard: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -31,6 +32,53 @@ def count_from_environment(name: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise UserError(f"environment variable {name} is {text!r}, allowed is a whole number of at least 1")
     return int(text)
+
+
+def seconds_from_environment(name: str, default: float) -> float:
+    """A time from an environment variable.
+
+    Raises
+    ------
+    UserError
+        If it is not a number of at least 0.
+    """
+    text = os.environ.get(name, str(default))
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not seconds >= 0:  # NaN, too
+        raise UserError(f"environment variable {name} is {text!r}, allowed is a number of seconds of at least 0")
+    return seconds
+
+
+def free_bytes(path: Path) -> int:
+    """Bytes that are free on the disk of a file or folder, which need not be there yet."""
+    there = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    return shutil.disk_usage(there).free
+
+
+def require_space(path: Path, needed: float) -> None:
+    """Check that the disk has room before any work is done.
+
+    Parameters
+    ----------
+    path : Path
+        What is to be written.
+    needed : float
+        Bytes that it takes.
+
+    Raises
+    ------
+    UserError
+        If fewer are free.
+    """
+    free = free_bytes(path)
+    if free < needed:
+        raise UserError(
+            f"{path}: {needed / 1e6:,.0f} MB are needed on its disk, {free / 1e6:,.0f} MB are free; make room and run "
+            "the same command again"
+        )
 
 
 def set_up_tensorflow() -> int:

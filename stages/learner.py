@@ -3,7 +3,8 @@
 import json
 import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -48,9 +49,19 @@ class Predictor:
         ]
         self._predict_step = tf.function(self._predict, input_signature=self._signature, autograph=False)
 
-    def fits(self, positions: Sequence[int]) -> Iterator[Fit]:
-        """How the predictions of some pairs fit, block by block."""
-        for block in self.pairs.stream(_split(np.asarray(positions), PREDICTION_BATCH)):
+    def fits(self, positions: Sequence[int] | np.ndarray) -> Iterator[Fit]:
+        """How the predictions of some pairs fit, block by block.
+
+        Every block is predicted as a full batch: the last bits of a prediction can depend on the size of its batch,
+        and so what is computed here does not depend on how many pairs are asked for.
+        """
+        blocks = _split(np.asarray(positions), PREDICTION_BATCH)
+        full = (np.pad(block, (0, PREDICTION_BATCH - len(block)), mode="edge") for block in blocks)
+        for block, fit in zip(blocks, self._fits(full), strict=True):
+            yield Fit(*(PixelCounts(*(count[: len(block)] for count in counts)) for counts in fit))
+
+    def _fits(self, blocks: Iterable[np.ndarray]) -> Iterator[Fit]:
+        for block in self.pairs.stream(blocks):
             mask, soft = self._predict_step(*block)
             yield Fit(_as_counts(mask, block), _as_counts(soft, block))
 
@@ -60,6 +71,16 @@ class Predictor:
 
     def _scaled(self, images: tf.Tensor) -> tf.Tensor:
         return tf.cast(images, tf.float32) / self.pairs.layout.scale
+
+
+@dataclass
+class EpochUnderWay:
+    """How far an epoch has come: the step that keys its order, batches done, sums of score and loss over pairs."""
+
+    step: int
+    batches: int = 0
+    scores: float = 0.0
+    losses: float = 0.0
 
 
 class Learner(Predictor):
@@ -75,6 +96,11 @@ class Learner(Predictor):
         ``score``, ``training.loss`` and ``training.seed`` are used.
     batch_size : int
         Pairs of a training step.
+
+    Attributes
+    ----------
+    after_batch : callable
+        Called after each training step: the moment to save a checkpoint.
     """
 
     def __init__(self, network: keras.Model, pairs: Pairs, params: Params, batch_size: int) -> None:
@@ -82,6 +108,9 @@ class Learner(Predictor):
         assert params.training.loss is not None
         super().__init__(network, pairs)
         self.batch_size = batch_size
+        self.after_batch: Callable[[], None] = lambda: None
+        self._epochs = 0
+        self._under_way: EpochUnderWay | None = None
         self._pair_score = SCORES[params.score]
         self._loss = LOSSES[params.training.loss]
         self._seed = params.training.seed
@@ -123,7 +152,7 @@ class Learner(Predictor):
         Parameters
         ----------
         positions : sequence of int, shape (n,)
-            Which pairs.
+            Which pairs; after `restore` in the middle of an epoch the same as before.
 
         Returns
         -------
@@ -133,24 +162,26 @@ class Learner(Predictor):
         Raises
         ------
         UserError
-            If the loss is no longer a number.
+            If the loss or a weight is no longer a finite number.
         """
         # The optimizer's step count tells one epoch from another, so that the order needs no state of its own.
         step = int(self.network.optimizer.iterations.numpy())
-        order = np.random.default_rng((self._seed, step)).permutation(np.asarray(positions))
-        scores, losses = 0.0, 0.0
-        for block in self.pairs.stream(_split(order, self.batch_size)):
+        epoch = self._under_way = self._under_way or EpochUnderWay(step)
+        order = np.random.default_rng((self._seed, epoch.step)).permutation(np.asarray(positions))
+        for block in self.pairs.stream(_split(order, self.batch_size)[epoch.batches :]):
             counts, loss = self._train_step(*block)
-            scores += float(self._pair_score(_as_counts(counts, block)).sum())
-            losses += float(loss) * len(block.images)
-        if not np.isfinite(losses):
-            raise UserError(
-                f"training diverged: the loss is {losses} in the epoch from step {step}; "
-                "lower training.learning_rate or set training.precision_policy=float32"
-            )
-        return Epoch(scores / len(order), losses / len(order))
+            if not np.isfinite(loss):
+                raise self._diverged(f"the loss is {float(loss)}")
+            epoch.batches += 1
+            epoch.scores += float(self._pair_score(_as_counts(counts, block)).sum())
+            epoch.losses += float(loss) * len(block.images)
+            self.after_batch()
+        self._require_finite(self.network.variables)
+        self._under_way = None
+        self._epochs += 1
+        return Epoch(epoch.scores / len(order), epoch.losses / len(order))
 
-    def score(self, positions: Sequence[int]) -> np.ndarray:
+    def score(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
         """How well each of some pairs is predicted.
 
         Parameters
@@ -162,14 +193,75 @@ class Learner(Predictor):
         -------
         ndarray of float64, shape (n,)
         """
+        fits = self._fits(_split(np.asarray(positions), PREDICTION_BATCH))
+        return np.concatenate([self._pair_score(fit.mask) for fit in fits])
+
+    def verify(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
+        """The same as `score`, bit for bit as stage ``evaluate`` will compute it from the saved network."""
         return np.concatenate([self._pair_score(fit.mask) for fit in self.fits(positions)])
 
     def save(self, path: Path) -> None:
-        """Write the network with its optimizer; equal weights give equal files."""
-        with tempfile.TemporaryDirectory(dir=path.parent, suffix=".partial") as folder:
-            saved = Path(folder) / "network.keras"
-            self.network.save(saved)
-            _copy_reproducibly(saved, path)
+        """Write the network with its optimizer; equal weights give equal files.
+
+        Raises
+        ------
+        UserError
+            If a weight is not finite, or the file cannot be written.
+        """
+        self._require_finite(self._variables())
+        try:
+            with tempfile.TemporaryDirectory(dir=path.parent, suffix=".partial") as folder:
+                saved = Path(folder) / "network.keras"
+                self.network.save(saved)
+                _copy_reproducibly(saved, path)
+        except (OSError, RuntimeError) as error:  # HDF5 raises RuntimeError where a disk is full
+            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            raise UserError(
+                f"{path}: cannot be written: {reason}; it takes {2 * self.file_bytes / 1e6:.0f} MB"
+            ) from None
+
+    @property
+    def file_bytes(self) -> int:
+        """About how large a saved network is: its weights and the optimizer's two moments of each."""
+        return sum(4 * int(np.prod(variable.shape)) for variable in self._variables())
+
+    def state(self) -> dict[str, np.ndarray]:
+        """All that further training depends on, as arrays: weights, optimizer, random states, the epoch under way.
+
+        Raises
+        ------
+        UserError
+            If any of it is not finite.
+        """
+        self._require_finite(self._variables())
+        arrays = {f"variable {number}": variable.numpy() for number, variable in enumerate(self._variables())}
+        under_way = list(asdict(self._under_way).values()) if self._under_way else []
+        return {**arrays, "epochs": np.array(self._epochs), "under way": np.array(under_way, dtype=np.float64)}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Go on from a state of a learner of the same network."""
+        for number, variable in enumerate(self._variables()):
+            variable.assign(state[f"variable {number}"])
+        self._epochs = int(state["epochs"])
+        if state["under way"].size:
+            step, batches, scores, losses = state["under way"].tolist()
+            self._under_way = EpochUnderWay(int(step), int(batches), scores, losses)
+
+    def _variables(self) -> list[keras.Variable]:
+        variables: list[keras.Variable] = self.network.variables + self.network.optimizer.variables
+        return variables
+
+    def _require_finite(self, variables: Iterable[keras.Variable]) -> None:
+        # A sum is finite only if all its terms are, and quicker than looking at each.
+        if not all(np.isfinite(variable.numpy().sum()) for variable in variables):
+            raise self._diverged("a weight is not finite")
+
+    def _diverged(self, what: str) -> UserError:
+        rate = float(self.network.optimizer.learning_rate.numpy())
+        return UserError(
+            f"training diverged: {what} in epoch {self._epochs + 1} at training.learning_rate = {rate:g}; "
+            "lower training.learning_rate or set training.precision_policy=float32"
+        )
 
     def _train(self, images: tf.Tensor, masks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         truth = tf.cast(masks, tf.float32)

@@ -88,6 +88,8 @@ class SelectParams(Section):
     scan_size: int = Field(ge=1)
     order_seed: int | None = Field(ge=0, le=SEED_MAX)
     max_epochs: int = Field(ge=1)
+    passes: Literal[1, "until_certified"]
+    max_passes: int = Field(ge=2)
 
 
 class Params(Section):

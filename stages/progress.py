@@ -33,18 +33,15 @@ class Progress:
         How much there is to do.
     unit : str
         Of what.
-    done : int
-        How much was done before.
     """
 
-    def __init__(self, title: str, total: int, unit: str, done: int = 0) -> None:
+    def __init__(self, title: str, total: int, unit: str) -> None:
         self._warned: set[str] = set()
         live = sys.stderr.isatty()
         self._bar = tqdm(
             desc=title,
             total=total,
             unit=unit,
-            initial=done,
             mininterval=0.2 if live else LOG_SECONDS,
             miniters=0,
             file=sys.stderr if live else _Lines(),
@@ -64,6 +61,11 @@ class Progress:
         """Set how much is done in all, and the figures beside it."""
         self._bar.set_postfix(figures, refresh=False)
         self._bar.update(done - self._bar.n)
+
+    def go_on(self, done: int) -> None:
+        """Start from what an interrupted run had done, which does not count for the rate."""
+        self._bar.write(f"{self._bar.desc}: goes on from {done} of {self._bar.total}", file=sys.stderr)
+        self._bar.initial = self._bar.n = self._bar.last_print_n = done
 
     def warn(self, line: str) -> None:
         """Print a line without spoiling the bar; the same line once only."""

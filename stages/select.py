@@ -1,18 +1,22 @@
 """Stage ``select``: walk the pool from the seed network and keep what it cannot predict yet."""
 
-import csv
-import time
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from stages import hardware, store
-from stages.entry import run, whole, write_json
+from stages.checkpoints import Checkpoint, Clock, State, checkpoint, digest
+from stages.entry import run, whole, write_csv, write_json
 from stages.params import Params, load
 from stages.progress import Progress
 from stages.store import Pairs
-from stages.strategies import Settings, Walk, strategy
+from stages.strategies import Round, Settings, Walk, strategy
+
+if TYPE_CHECKING:
+    from stages.learner import Learner
 
 POOL = Path("data/train.zarr")
 SEED_MODEL = Path("models/seed.keras")
@@ -25,7 +29,7 @@ CURVE = Path("metrics/plots/walk.csv")
 
 def main() -> None:
     """Write the core as a set, as a table and as a network, the metrics, and the walk by training round."""
-    started = time.perf_counter()
+    clock = Clock()
     params = load("select")
     pairs = Pairs(POOL, params.select.order_seed)
     choose = strategy(params.select.strategy)
@@ -33,20 +37,26 @@ def main() -> None:
     from stages.learner import Learner  # imports TensorFlow, which takes seconds that bad input need not wait for
 
     learner = Learner.load(SEED_MODEL, pairs, params, params.select.batch_size)
-    start = Walk.start(len(pairs), params.seed_training.count)
-    walk = start  # where there is nothing to walk
-    rounds: list[list[Any]] = []
-    with whole(MODEL, CORE, CORE_TABLE, METRICS, CURVE) as (model, core, table, metrics, curve):
-        with Progress("select", len(pairs), "pair") as progress:
-            for walk in choose(learner, start, _settings(params)):
-                _show(walk, progress)
-                if not walk.training or walk.tested == walk.pool:
-                    rounds.append([walk.tested, len(walk.chosen), walk.score, walk.loss, walk.epochs])
+    machine = {"threads": threads, "processor": hardware.processor(), "precision_policy": learner.policy}
+    inputs = {"pool": pairs.digest, "seed": digest(SEED_MODEL)}
+    with (
+        checkpoint("select", params, inputs, machine) as saved,
+        whole(MODEL, CORE, CORE_TABLE, METRICS, CURVE) as (model, core, table, metrics, curve),
+    ):
+        hardware.require_space(MODEL, 2 * learner.file_bytes)
+        hardware.require_space(saved.folder, 2 * learner.file_bytes)
+        clock.go_on(saved.found)
+        walk = Walk.start(len(pairs), params.seed_training.count)
+        if saved.found:
+            walk = Walk.from_plain(saved.found.plain["walk"])
+            learner.restore(saved.found.arrays)
+        _walk(choose(learner, walk, _settings(params)), walk, learner, saved, clock)
         learner.save(model)
         rows = pairs.order[[choice.position for choice in walk.chosen]]
+        hardware.require_space(CORE, replace(pairs.layout, count=len(rows)).bytes)
         store.copy_rows(pairs, rows, core, {"core_of": pairs.attributes})
-        _write_csv(table, ["row", "order", "score", "epochs"], _table(walk, rows))
-        _write_csv(curve, ["tested", "selected", "score", "loss", "epochs"], rounds)
+        write_csv(table, ["row", "order", "score", "epochs"], _table(walk, rows))
+        write_csv(curve, Round._fields, walk.rounds)
         write_json(
             metrics,
             {
@@ -54,13 +64,16 @@ def main() -> None:
                 "tested": walk.tested,
                 "selected": len(walk.chosen),
                 "selected_share": len(walk.chosen) / walk.pool,
+                "certified": walk.certified,
+                "passes": walk.passes,
+                "added_by_pass": {str(number): added for number, added in enumerate(walk.added, 1)},
                 "epochs": walk.epochs,
                 "pairs_trained": walk.pairs_trained,
                 "pairs_scored": walk.pairs_scored,
                 "stalled_rounds": walk.stalled_rounds,
                 "score": walk.score,
                 "loss": walk.loss,
-                "seconds": round(time.perf_counter() - started, 1),
+                "seconds": clock.seconds(),
                 "resolved": {"bar": params.bar, "score": params.score, "precision_policy": learner.policy},
                 "threads": threads,
                 "processor": hardware.processor(),
@@ -68,13 +81,37 @@ def main() -> None:
         )
 
 
+def _walk(steps: Iterator[Walk], walk: Walk, learner: "Learner", saved: Checkpoint, clock: Clock) -> None:
+    """Walk to the end, show how far it has come, and save it now and then."""
+
+    def state() -> State:
+        return State({"walk": asdict(walk), "seconds": clock.seconds()}, learner.state())
+
+    learner.after_batch = lambda: saved.save_if_due(state)
+    with Progress("select", walk.pool, "pair") as progress:
+        if saved.found:
+            progress.go_on(_place(walk))
+        for _ in steps:
+            _show(walk, progress)
+            saved.save_if_due(state)
+        if walk.certified is False:
+            progress.warn("select.max_passes are over and the last one still found failures: no certificate")
+
+
 def _settings(params: Params) -> Settings:
     options = params.select
-    return Settings(params.precision, params.bar, options.scan_size, options.batch_size, options.max_epochs)
+    max_passes = 1 if options.passes == 1 else options.max_passes
+    return Settings(params.precision, params.bar, options.scan_size, options.batch_size, options.max_epochs, max_passes)
+
+
+def _place(walk: Walk) -> int:
+    """Pairs dealt with in the pass under way."""
+    return walk.tested if walk.passes == 1 else walk.checked
 
 
 def _show(walk: Walk, progress: Progress) -> None:
-    progress.show(walk.tested, selected=len(walk.chosen), score=walk.score, loss=walk.loss)
+    pass_of = {} if walk.passes == 1 else {"pass": walk.passes}
+    progress.show(_place(walk), **pass_of, selected=len(walk.chosen), score=walk.score, loss=walk.loss)
     if walk.stalled_rounds:
         progress.warn(
             "a training round reached select.max_epochs before precision; the walk goes on, "
@@ -87,12 +124,6 @@ def _table(walk: Walk, rows: np.ndarray) -> list[list[Any]]:
         [row, order, choice.score, choice.epochs]
         for order, (row, choice) in enumerate(zip(rows.tolist(), walk.chosen, strict=True))
     ]
-
-
-def _write_csv(path: Path, header: list[str], lines: list[list[Any]]) -> None:
-    """Write a table; what is absent is left empty."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows([header, *lines])
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import google_crc32c
 import numcodecs
 import numpy as np
 
+from stages import hardware
 from stages.errors import UserError
 
 CHECKSUM_BYTES = 4
@@ -59,7 +60,10 @@ def write_shard(path: Path, chunks: Iterable[bytes], slots: int, compression: st
     try:
         return _write_shard(path, chunks, slots, compression)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from None
+        free = hardware.free_bytes(path) / 1e6
+        raise UserError(
+            f"{path}: cannot be written: {error.strerror or error}; {free:,.0f} MB are free on its disk"
+        ) from None
 
 
 def _write_shard(path: Path, chunks: Iterable[bytes], slots: int, compression: str) -> list[int]:
@@ -109,6 +113,37 @@ def read_index(path: Path, slots: int) -> np.ndarray:
     if checksum(tail[:-CHECKSUM_BYTES]) != int.from_bytes(tail[-CHECKSUM_BYTES:], "little"):
         raise UserError(f"{path}: damaged or truncated: the checksum of its index does not match")
     return np.frombuffer(tail[:-CHECKSUM_BYTES], dtype="<u8").reshape(slots, 2)
+
+
+def read_checksums(path: Path, slots: int, count: int) -> list[int]:
+    """The checksums of the first chunks of a shard, as `write_shard` returned them.
+
+    Parameters
+    ----------
+    path : Path
+        The shard.
+    slots : int
+        Chunks that a full shard holds.
+    count : int
+        How many of them this one has.
+
+    Raises
+    ------
+    UserError
+        If the shard is missing or any of it damaged.
+    """
+    index = read_index(path, slots)
+    size = path.stat().st_size
+    found = []
+    with path.open("rb") as file:
+        for slot in range(count):
+            offset, length = (int(number) for number in index[slot])
+            file.seek(min(offset, size))
+            data = file.read(min(length, size))
+            found.append(int.from_bytes(data[-CHECKSUM_BYTES:], "little"))
+            if len(data) != length or checksum(data[:-CHECKSUM_BYTES]) != found[-1]:
+                raise UserError(f"{path}: damaged: chunk {slot} is not the one that was written")
+    return found
 
 
 def read_chunks(

@@ -5,9 +5,11 @@ chunks a shard; ``checksums`` (n, 2), the CRC-32C of each pair's two chunks, whi
 missing shard from a good one; and, for a set taken from another, ``rows`` (n,), where its pairs stood there.
 """
 
+import hashlib
 import math
 import os
 import queue
+import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -79,23 +81,33 @@ class Layout:
         """Shards of each array."""
         return -(-self.count // self.shard_rows)
 
+    @property
+    def bytes(self) -> int:
+        """About what a set of them takes on disk: images do not compress, masks shrink to a few percent."""
+        pair = math.prod(self.image_shape) * np.dtype(self.dtype).itemsize + math.prod(self.mask_shape) // 20
+        return self.count * pair
+
     def shard_range(self, shard: int) -> range:
         """Rows that stand in a shard."""
         return range(shard * self.shard_rows, min(self.count, (shard + 1) * self.shard_rows))
 
 
 def create(path: Path, layout: Layout, attributes: Mapping[str, Any]) -> None:
-    """Make an empty set: metadata alone, shards and `finish` to follow.
+    """Write the metadata of a set; shards and `finish` are to follow.
 
     Parameters
     ----------
     path : Path
-        A folder that does not exist yet.
+        A folder that does not exist yet, or holds what an interrupted run left of the same set: its shards stay.
     layout : Layout
         What the pairs look like.
     attributes : mapping
         How the set was made; plain JSON values.
     """
+    for metadata in path.glob("**/zarr.json"):
+        metadata.unlink()
+    for column in ("checksums", "rows"):
+        shutil.rmtree(path / column, ignore_errors=True)
     group = zarr.create_group(path, zarr_format=3, attributes={"format": FORMAT, "version": VERSION, **attributes})
     for name, shape, dtype in (
         ("images", layout.image_shape, layout.dtype),
@@ -131,6 +143,19 @@ def write_shard(path: Path, layout: Layout, shard: int, block: Block) -> np.ndar
         for name, array in block._asdict().items()
     ]
     return np.array(columns, dtype=np.uint32).reshape(2, -1).T
+
+
+def written_shard(path: Path, layout: Layout, shard: int) -> np.ndarray | None:
+    """What `write_shard` returned for a shard that an interrupted run wrote; None if it is not there whole."""
+    count = len(layout.shard_range(shard))
+    try:
+        columns = [
+            shards.read_checksums(_shard_path(path, name, shard), layout.shard_rows, count)
+            for name in ("images", "masks")
+        ]
+    except UserError:
+        return None
+    return np.array(columns, dtype=np.uint32).T
 
 
 def finish(path: Path, checksums: np.ndarray, rows: np.ndarray | None = None) -> None:
@@ -207,6 +232,11 @@ class Pairs:
 
     def __len__(self) -> int:
         return len(self.order)
+
+    @property
+    def digest(self) -> str:
+        """A digest of the content: of what the pairs look like and of their checksums."""
+        return hashlib.sha256(repr(self.layout).encode() + self._checksums.tobytes()).hexdigest()
 
     def read(self, positions: Sequence[int] | np.ndarray) -> Block:
         """Some pairs, in the order asked for.

@@ -1,11 +1,11 @@
 """Stage ``train_seed``: train a fresh network on the first pairs until it knows them."""
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from stages import hardware
-from stages.entry import run, whole, write_json
+from stages.checkpoints import Clock, State, checkpoint
+from stages.entry import run, whole, write_csv, write_json
 from stages.errors import UserError
 from stages.params import Params, load
 from stages.progress import Progress
@@ -20,7 +20,7 @@ CURVE = Path("metrics/plots/seed.csv")
 
 def main() -> None:
     """Write the seed network, its metrics, and its score and loss by epoch."""
-    started = time.perf_counter()
+    clock = Clock()
     params = load("train_seed")
     pairs = Pairs(POOL, params.select.order_seed)
     seeds = range(params.seed_training.count)
@@ -29,13 +29,31 @@ def main() -> None:
     threads = hardware.set_up_tensorflow()
     from stages import learner  # imports TensorFlow, which takes seconds that bad input need not wait for
 
-    with whole(MODEL, METRICS, CURVE) as (model, metrics, curve):
-        student = learner.Learner.new(pairs, params, params.seed_training.batch_size)
+    student = learner.Learner.new(pairs, params, params.seed_training.batch_size)
+    machine = {"threads": threads, "processor": hardware.processor(), "precision_policy": student.policy}
+    with (
+        checkpoint("train_seed", params, {"pool": pairs.digest}, machine) as saved,
+        whole(MODEL, METRICS, CURVE) as (model, metrics, curve),
+    ):
+        hardware.require_space(MODEL, 2 * student.file_bytes)
+        hardware.require_space(saved.folder, 2 * student.file_bytes)
+        clock.go_on(saved.found)
+        epochs: list[Epoch] = []
+        if saved.found:
+            epochs = [Epoch(*each) for each in saved.found.plain["epochs"]]
+            student.restore(saved.found.arrays)
+
+        def state() -> State:
+            return State({"epochs": epochs, "seconds": clock.seconds()}, student.state())
+
+        student.after_batch = lambda: saved.save_if_due(state)
         with Progress("train_seed", params.seed_training.max_epochs, "epoch") as progress:
             _warn_of_empty_masks(pairs, seeds, progress)
-            epochs = train(student, seeds, params, progress)
+            if saved.found:
+                progress.go_on(len(epochs))
+            train(student, seeds, params, epochs, progress)
         student.save(model)
-        curve.write_text("epoch,score,loss\n" + "".join(f"{n},{e.score},{e.loss}\n" for n, e in enumerate(epochs, 1)))
+        write_csv(curve, ["epoch", "score", "loss"], [[number, *epoch] for number, epoch in enumerate(epochs, 1)])
         write_json(
             metrics,
             {
@@ -43,7 +61,7 @@ def main() -> None:
                 "pairs_trained": len(epochs) * len(seeds),
                 "score": epochs[-1].score,
                 "loss": epochs[-1].loss,
-                "seconds": round(time.perf_counter() - started, 1),
+                "seconds": clock.seconds(),
                 "resolved": {
                     "image_size": pairs.layout.image_shape[0],
                     "base_filters": params.network.base_filters,
@@ -58,25 +76,29 @@ def main() -> None:
         )
 
 
-def train(learner: Learner, seeds: Sequence[int], params: Params, progress: Progress) -> list[Epoch]:
+def train(learner: Learner, seeds: Sequence[int], params: Params, epochs: list[Epoch], progress: Progress) -> None:
     """Train on the seed pairs until an epoch's score passes the precision.
+
+    Parameters
+    ----------
+    epochs : list of Epoch
+        Those done so far; each further one is added.
 
     Raises
     ------
     UserError
         If it does not within ``seed_training.max_epochs``.
     """
-    epochs: list[Epoch] = []
-    for number in range(1, params.seed_training.max_epochs + 1):
+    while not epochs or epochs[-1].score <= params.precision:
+        if len(epochs) == params.seed_training.max_epochs:
+            best = max(epoch.score for epoch in epochs)
+            raise UserError(
+                f"the best score in seed_training.max_epochs = {len(epochs)} epochs is {best:.4f}, precision = "
+                f"{params.precision} was not passed; try more epochs, a lower precision, less dropout or another "
+                "learning_rate"
+            )
         epochs.append(learner.fit_epoch(seeds))
-        progress.show(number, score=epochs[-1].score, loss=epochs[-1].loss)
-        if epochs[-1].score > params.precision:
-            return epochs
-    best = max(epoch.score for epoch in epochs)
-    raise UserError(
-        f"the best score in seed_training.max_epochs = {len(epochs)} epochs is {best:.4f}, precision = "
-        f"{params.precision} was not passed; try more epochs, a lower precision, less dropout or another learning_rate"
-    )
+        progress.show(len(epochs), score=epochs[-1].score, loss=epochs[-1].loss)
 
 
 def _warn_of_empty_masks(pairs: Pairs, seeds: Sequence[int], progress: Progress) -> None:

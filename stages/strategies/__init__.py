@@ -4,10 +4,10 @@ A strategy knows neither TensorFlow nor Zarr. It sees a learner, which trains on
 them, and how long the pool is.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import import_module
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -30,6 +30,10 @@ class Learner(Protocol):
         """How well each of some pairs is predicted; float64 of shape (n,)."""
         ...
 
+    def verify(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
+        """The same, bit for bit as stage ``evaluate`` will compute it."""
+        ...
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -46,7 +50,9 @@ class Settings:
     batch_size : int
         Most pairs that are scored at once.
     max_epochs : int
-        Most epochs of a training round.
+        Most epochs of a training round, and on a pair that keeps failing.
+    max_passes : int
+        Most walks through the pool: 1 as in the article; with more, until one of them finds no failure.
     """
 
     precision: float
@@ -54,6 +60,7 @@ class Settings:
     scan_size: int
     batch_size: int
     max_epochs: int
+    max_passes: int = 1
 
 
 @dataclass
@@ -68,6 +75,16 @@ class Choice:
     epochs: int = 0
 
 
+class Round(NamedTuple):
+    """How far a walk was at the end of a training round: pairs tested in all passes, pairs chosen, last epoch."""
+
+    tested: int
+    selected: int
+    score: float | None
+    loss: float | None
+    epochs: int
+
+
 @dataclass
 class Walk:
     """How far a choice has come; plain data, from which it can go on.
@@ -79,24 +96,46 @@ class Walk:
     chosen : list of Choice
         The core so far, in the order of choice.
     tested : int
-        Pairs dealt with, the seed pairs among them.
+        Pairs dealt with in the first pass, the seed pairs among them.
+    scanned : int
+        Pairs that passed in the scan under way.
     passed : int
         Pairs that passed since the last failure, or in the scan that found it: how far apart failures are by now.
     training : bool
         Whether a training round is due or under way; else a scan is.
+    failed : int, optional
+        Place in the core of the pair whose failure led to that round.
     round_epochs : int
         Epochs of the training round so far.
     epochs, pairs_trained, pairs_scored, stalled_rounds : int
         Work done; a round is stalled if it reached its most epochs before its score.
     score, loss : float, optional
         Of the last epoch; absent before the first.
+    rounds : list of Round
+        The walk's course.
+    passes : int
+        The pass that is under way or was the last.
+    added : list of int
+        Pairs that each finished pass chose.
+    checked : int
+        Pairs dealt with in the pass under way, from the second on.
+    place_epochs : int
+        Epochs since that number last rose.
+    core_before : int
+        Size of the core when that pass began.
+    changed : bool
+        Whether the weights changed since then.
+    certified : bool, optional
+        Whether the last pass tested every pair with the final weights and none failed; absent if none tried to.
     """
 
     pool: int
     chosen: list[Choice]
     tested: int
+    scanned: int = 0
     passed: int = 0
     training: bool = False
+    failed: int | None = None
     round_epochs: int = 0
     epochs: int = 0
     pairs_trained: int = 0
@@ -104,11 +143,26 @@ class Walk:
     stalled_rounds: int = 0
     score: float | None = None
     loss: float | None = None
+    rounds: list[Round] = field(default_factory=list)
+    passes: int = 1
+    added: list[int] = field(default_factory=list)
+    checked: int = 0
+    place_epochs: int = 0
+    core_before: int = 0
+    changed: bool = False
+    certified: bool | None = None
 
     @classmethod
     def start(cls, pool: int, seeds: int) -> "Walk":
         """A walk whose core is the first ``seeds`` pairs."""
         return cls(pool=pool, chosen=[Choice(position, None) for position in range(seeds)], tested=seeds)
+
+    @classmethod
+    def from_plain(cls, values: Mapping[str, Any]) -> "Walk":
+        """The walk that ``dataclasses.asdict`` made these JSON values of."""
+        chosen = [Choice(**choice) for choice in values["chosen"]]
+        rounds = [Round(*each) for each in values["rounds"]]
+        return cls(**{**values, "chosen": chosen, "rounds": rounds})
 
 
 class Strategy(Protocol):

@@ -1,0 +1,235 @@
+"""Checkpoints: where a stage stands, so that the same command goes on from there after it was killed.
+
+They lie in ``.traincore/checkpoints/STAGE/KEY`` of the repository, also those of an experiment that DVC runs in a
+copy of it under ``.dvc/tmp``: outside of a stage's outputs, which DVC deletes before it runs. KEY stands for all
+that a result depends on, so that a checkpoint is found by the same run alone. It is gone once the stage is done.
+"""
+
+import fcntl
+import hashlib
+import importlib.metadata
+import itertools
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+
+from stages import hardware
+from stages.errors import UserError
+from stages.params import Params
+
+FOLDER = Path(".traincore/checkpoints")
+STATE = "state.npz"
+WORKSPACE = "workspace"
+SECONDS = "TRAINCORE_CHECKPOINT_SECONDS"
+DEFAULT_SECONDS = 60.0
+KEPT = 8  # of experiments in copies of the repository, which may still come back for them
+_PLAIN = "plain"
+
+
+class State(NamedTuple):
+    """Where a stage stands: JSON values, and arrays by name."""
+
+    plain: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+
+
+class Clock:
+    """Time that a stage took: since it was made, and before an interruption."""
+
+    def __init__(self) -> None:
+        self._before = 0.0
+        self._started = time.perf_counter()
+
+    def go_on(self, found: State | None) -> None:
+        """Count in what the saved state counted."""
+        if found:
+            self._before = float(found.plain["seconds"])
+
+    def seconds(self) -> float:
+        """Seconds so far, to a tenth; a saved state holds them as ``seconds``."""
+        return round(self._before + time.perf_counter() - self._started, 1)
+
+
+class Checkpoint:
+    """The checkpoint of one run of a stage.
+
+    Parameters
+    ----------
+    folder : Path
+        Its own; whatever else of the run shall outlive it can be put there, too.
+    stage : str
+        For messages.
+
+    Attributes
+    ----------
+    found : State, optional
+        What an interrupted run saved last.
+    """
+
+    def __init__(self, folder: Path, stage: str) -> None:
+        self.folder = folder
+        self.found = _read(folder / STATE, stage)
+        self._interval = hardware.seconds_from_environment(SECONDS, DEFAULT_SECONDS)
+        self._saved = time.monotonic()
+
+    def save_if_due(self, state: Callable[[], State]) -> None:
+        """Save the state once ``TRAINCORE_CHECKPOINT_SECONDS`` have gone by since the last time."""
+        if time.monotonic() - self._saved >= self._interval:
+            self.save(state())
+            self._saved = time.monotonic()
+
+    def save(self, state: State) -> None:
+        """Replace what was saved, whole or not at all.
+
+        Raises
+        ------
+        UserError
+            If it cannot be written, on a full disk for one; what was saved before is still there.
+        """
+        plain = np.frombuffer(json.dumps(state.plain).encode(), np.uint8)
+        path = self.folder / STATE
+        partial = path.with_suffix(".partial")
+        try:
+            with partial.open("wb") as file:
+                np.savez(file, **{_PLAIN: plain}, **state.arrays)  # type: ignore[arg-type]
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            needed = sum(array.nbytes for array in state.arrays.values()) / 1e6
+            raise UserError(
+                f"{path}: cannot be written: {error.strerror or error}; it takes {needed:.0f} MB, "
+                f"{hardware.free_bytes(self.folder) / 1e6:.0f} MB are free; the same command goes on from what was "
+                "saved before"
+            ) from None
+
+
+@contextmanager
+def checkpoint(
+    stage: str, params: Params, inputs: Mapping[str, str], machine: Mapping[str, Any]
+) -> Iterator[Checkpoint]:
+    """The checkpoint of this run, found by all that its result depends on; removed if the block ends well.
+
+    Parameters
+    ----------
+    stage : str
+        Its name, with its item if it has one.
+    params : Params
+        Those that the stage declares.
+    inputs : mapping of str to str
+        A digest of the content of each file or set that it reads.
+    machine : mapping
+        What else decides on the last bits of a result: threads, processor, precision policy.
+
+    Yields
+    ------
+    Checkpoint
+        Two runs of the same at once, of two experiments, get one each. What earlier runs of this folder left with
+        other parameters, data or code is removed.
+    """
+    repository, workspace = _repository()
+    parent = repository / FOLDER / stage.replace("@", "-")
+    identity = {
+        "parameters": params.model_dump(mode="json", warnings=False),
+        "inputs": dict(inputs),
+        "machine": dict(machine),
+        "code": _digest_of_code(),
+        "packages": {name: importlib.metadata.version(name) for name in ("numpy", "keras", "tensorflow", "zarr")},
+    }
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:20]
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        with _lock(parent / "lock"):
+            _remove_stale(parent, key, workspace)
+            folder, lock = _take_folder(parent, key)
+        (folder / WORKSPACE).write_text(workspace, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{error.filename or parent}: cannot be written: {error.strerror or error}") from None
+    with lock:
+        yield Checkpoint(folder, stage)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def digest(path: Path) -> str:
+    """A digest of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _repository() -> tuple[Path, str]:
+    """The repository that checkpoints belong to, and this folder as seen from there."""
+    here = Path.cwd().resolve()
+    copies = (parent for parent in here.parents if parent.parts[-3:] == (".dvc", "tmp", "exps"))
+    repository = next((copy.parents[2] for copy in copies), here)
+    return repository, str(here.relative_to(repository))
+
+
+def _digest_of_code() -> str:
+    """A digest of the project's files that this process has loaded: those that the stage uses."""
+    modules = [module for name, module in sys.modules.items() if name.split(".")[0] in ("stages", "__main__")]
+    files = sorted({file for module in modules if (file := getattr(module, "__file__", None))})
+    return hashlib.sha256("".join(digest(Path(file)) for file in files).encode()).hexdigest()
+
+
+def _lock(path: Path) -> IO[bytes]:
+    """A file that no other process holds, once none does; closing it frees it."""
+    file = path.open("ab")
+    fcntl.lockf(file, fcntl.LOCK_EX)
+    return file
+
+
+def _lock_at_once(path: Path) -> IO[bytes] | None:
+    """The same; None if another process holds it."""
+    file = path.open("ab")
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        file.close()
+        return None
+    return file
+
+
+def _take_folder(parent: Path, key: str) -> tuple[Path, IO[bytes]]:
+    """The first folder of this key that no other process uses."""
+    for number in itertools.count():
+        folder = parent / (f"{key}-{number}" if number else key)
+        folder.mkdir(exist_ok=True)
+        if lock := _lock_at_once(folder / "lock"):
+            return folder, lock
+    raise AssertionError("unreachable")
+
+
+def _remove_stale(parent: Path, key: str, workspace: str) -> None:
+    """Remove what earlier runs of this workspace left under other keys, and the oldest of other workspaces."""
+    others = [folder for folder in parent.iterdir() if folder.is_dir() and folder.name.split("-")[0] != key]
+    of_copies = 0
+    for folder in sorted(others, key=lambda folder: folder.stat().st_mtime, reverse=True):
+        if lock := _lock_at_once(folder / "lock"):
+            with lock:
+                marker = folder / WORKSPACE
+                if marker.is_file() and marker.read_text(encoding="utf-8") != workspace:
+                    of_copies += 1
+                    if of_copies <= KEPT:
+                        continue
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _read(path: Path, stage: str) -> State | None:
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as file:  # a ZIP file: each array has a checksum that is verified
+            arrays = {name: file[name] for name in file.files}
+        return State(json.loads(arrays.pop(_PLAIN).tobytes()), arrays)
+    except Exception as error:  # NumPy and zipfile raise many kinds for damaged files
+        print(f"{stage}: {path}: damaged, starting anew: {' '.join(str(error).split())[:100]}", file=sys.stderr)
+        return None
