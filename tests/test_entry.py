@@ -1,17 +1,27 @@
 """Stages that fail leave nothing and say one line; stages that finish replace what was there."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
-from stages.entry import run, whole, write_json
+from stages import hardware
+from stages.entry import run, whole, write_csv, write_json
 from stages.errors import UserError
+
+FREE = 123_000_000
 
 
 @pytest.fixture(autouse=True)
 def outside_of_dvc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "free_bytes", lambda path: FREE)
     monkeypatch.delenv("DVC_STAGE", raising=False)
 
 
@@ -109,7 +119,7 @@ def test_a_user_error_ends_in_its_line(capsys: pytest.CaptureFixture[str]) -> No
     ("error", "line"),
     [
         (PermissionError(13, "Permission denied", "data/core.csv"), "select: data/core.csv: Permission denied"),
-        (OSError(28, "No space left on device"), "select: a file: No space left on device"),
+        (OSError(28, "Full"), f"select: a file: Full, {FREE / 1e6:,.0f} MB are free here"),
         (OSError("odd"), "select: a file: odd"),
     ],
 )
@@ -120,7 +130,10 @@ def test_an_error_of_the_file_system_ends_in_a_line(
 
 
 def test_an_interrupt_ends_with_130(capsys: pytest.CaptureFixture[str]) -> None:
-    assert end_of(failing_with(KeyboardInterrupt()), capsys) == (130, "select: interrupted\n")
+    assert end_of(failing_with(KeyboardInterrupt()), capsys) == (
+        130,
+        "select: interrupted; the same command goes on from the last checkpoint\n",
+    )
 
 
 @pytest.mark.parametrize("error", [UserError("bad"), OSError("bad")])
@@ -152,3 +165,87 @@ def test_metrics_are_json_that_ends_its_last_line(tmp_path: Path) -> None:
     assert json.loads(text) == values
     assert text.endswith("}\n")
     assert len(text.splitlines()) == 7
+
+
+def test_a_table_leaves_empty_what_is_absent(tmp_path: Path) -> None:
+    write_csv(tmp_path / "core.csv", ["row", "score"], [[3, None], [5, 0.25]])
+    assert (tmp_path / "core.csv").read_text() == "row,score\n3,\n5,0.25\n"
+
+
+def test_a_second_process_that_writes_the_same_is_refused_and_says_which_is_first(tmp_path: Path) -> None:
+    script = f"""
+import sys, time
+from pathlib import Path
+from stages.entry import whole
+with whole(Path({str(tmp_path / "core.keras")!r}), Path({str(tmp_path / "core.csv")!r})) as paths:
+    for path in paths:
+        path.write_text("first")
+    print("writing", flush=True)
+    sys.stdin.read()
+"""
+    first = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert first.stdout is not None
+    assert first.stdout.readline() == "writing\n"
+    with pytest.raises(UserError, match=rf"core\.keras: process {first.pid} is writing it"), _writing(tmp_path):
+        pass
+    first.communicate("")
+    assert contents(tmp_path) == {"core.keras": "first", "core.csv": "first"}
+    with _writing(tmp_path) as paths:
+        for path in paths:
+            path.write_text("second")
+    assert contents(tmp_path) == {"core.keras": "second", "core.csv": "second"}
+
+
+def _writing(folder: Path) -> AbstractContextManager[list[Path]]:
+    return whole(folder / "core.keras", folder / "core.csv")
+
+
+STAGE = """
+import os, signal, time
+from stages.entry import run
+def main():
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+run("select", main)
+"""
+
+
+def test_under_dvc_a_stage_ends_with_its_parent() -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", f"import subprocess, sys; subprocess.run([sys.executable, '-c', {STAGE!r}])"],
+        env={**os.environ, "DVC_STAGE": "select"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert parent.stdout is not None
+    stage = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{stage}").exists() and "Z" not in Path(f"/proc/{stage}/stat").read_text().split()[2]:
+        assert time.monotonic() < deadline, "the stage went on as an orphan"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stage_that_is_told_to_end_says_so_and_cleans_up(tmp_path: Path, number: signal.Signals) -> None:
+    script = f"""
+import time
+from pathlib import Path
+from stages.entry import run, whole
+def main():
+    with whole(Path({str(tmp_path / "core.csv")!r})) as (path,):
+        path.write_text("half")
+        print("writing", flush=True)
+        time.sleep(60)
+run("select", main)
+"""
+    stage = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert stage.stdout is not None
+    stage.stdout.readline()
+    stage.send_signal(number)
+    _, err = stage.communicate(timeout=10)
+    assert stage.returncode == 130
+    assert err == "select: interrupted; the same command goes on from the last checkpoint\n"
+    assert contents(tmp_path) == {}

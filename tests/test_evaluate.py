@@ -1,14 +1,17 @@
 """What the evaluation reads and what it makes of the fits; the plot data."""
 
-import csv
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from stages.checkpoints import Checkpoint, Clock
 from stages.errors import UserError
-from stages.evaluate import read_rows, summarize
-from stages.figures import write_distribution
+from stages.evaluate import _fit, read_rows, summarize
+from stages.figures import distribution
+from stages.progress import Progress
 from stages.scores import Fit, PixelCounts, tiered_iou
 
 
@@ -75,15 +78,42 @@ def test_a_missing_table_is_refused(tmp_path: Path) -> None:
         read_rows(tmp_path / "core.csv", 8)
 
 
-def test_the_distribution_counts_each_score_in_its_step(tmp_path: Path) -> None:
-    path = tmp_path / "scores.csv"
-    write_distribution(path, {"test": np.array([0.0, 0.3, 0.1 + 0.2, 1.1]), "chosen": np.zeros(0)})
-    with path.open(newline="") as file:
-        lines = {float(line["score"]): line for line in csv.DictReader(file)}
-    assert len(lines) == 12
-    assert {step: float(line["test"]) for step, line in lines.items() if float(line["test"])} == {
-        0.0: 0.25,
-        0.3: 0.5,
-        1.1: 0.25,
-    }
-    assert all(float(line["chosen"]) == 0 for line in lines.values())
+def test_the_distribution_counts_each_score_in_its_step() -> None:
+    columns = distribution({"test": np.array([0.0, 0.3, 0.1 + 0.2, 1.1]), "chosen": np.zeros(0)})
+    assert list(columns) == ["score", "test", "chosen"]
+    assert columns["score"] == pytest.approx([step / 10 for step in range(12)])
+    shares = dict(zip(columns["score"], columns["test"], strict=True))
+    assert {step: share for step, share in shares.items() if share} == {0.0: 0.25, 0.3: 0.5, 1.1: 0.25}
+    assert columns["chosen"] == [0.0] * 12
+
+
+class Counting:
+    """A predictor whose fits tell positions; it is interrupted before some block."""
+
+    def __init__(self, count: int, stop_before: int | None = None) -> None:
+        self.pairs: Any = range(count)
+        self.stop_before = stop_before
+        self.asked: list[int] = []
+
+    def fits(self, positions: Sequence[int]) -> Iterator[Fit]:
+        for start in range(0, len(positions), 3):
+            block = np.array(positions[start : start + 3], dtype=np.float64)
+            if self.stop_before is not None and block[0] >= self.stop_before:
+                raise KeyboardInterrupt
+            self.asked.extend(block.astype(int).tolist())
+            yield Fit(PixelCounts(*[block] * 4), PixelCounts(*[block + 0.5] * 4))
+
+
+def test_an_interrupted_evaluation_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAINCORE_CHECKPOINT_SECONDS", "0")
+    (tmp_path / "straight").mkdir()
+    first, second = ([Counting(7), Counting(10, stop_before=stop)] for stop in (6, None))
+    with Progress("evaluate", 17, "pair") as progress:
+        straight = _fit([Counting(7), Counting(10)], progress, Checkpoint(tmp_path / "straight", "evaluate"), Clock())
+        with pytest.raises(KeyboardInterrupt):
+            _fit(first, progress, Checkpoint(tmp_path, "evaluate"), Clock())
+        resumed = _fit(second, progress, Checkpoint(tmp_path, "evaluate"), Clock())
+    assert [old.asked + new.asked for old, new in zip(first, second, strict=True)] == [list(range(7)), list(range(10))]
+    assert second[0].asked == []
+    np.testing.assert_array_equal(np.array(resumed[1].soft), np.array(straight[1].soft))
+    assert [len(fit.mask.true_positive) for fit in resumed] == [7, 10]

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import json
 import random
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -32,6 +33,8 @@ class ToyLearner:
         The pairs of each epoch.
     scored : list of range or sequence of int
         The pairs of each call for scores.
+    history : int
+        A digest of all the epochs.
     """
 
     seed: int = 0
@@ -39,9 +42,11 @@ class ToyLearner:
     diligence: float = 0.5
     trained: list[tuple[int, ...]] = field(default_factory=list)
     scored: list[Sequence[int]] = field(default_factory=list)
+    history: int = 0
 
     def fit_epoch(self, positions: Sequence[int]) -> Epoch:
         self.trained.append(tuple(positions))
+        self.history = zlib.crc32(repr(positions).encode(), self.history)
         throw = self._throw("epoch")
         score = throw.uniform(0.8, 1.1) if throw.random() < self.diligence else throw.uniform(0, 0.8)
         return Epoch(score, throw.random())
@@ -50,13 +55,16 @@ class ToyLearner:
         self.scored.append(positions)
         return np.array([self.score_of(position) for position in positions])
 
+    def verify(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
+        return self.score([int(position) for position in positions])
+
     def score_of(self, position: int) -> float:
         throw = self._throw(position)
         learnt = self.talent * (1 - 0.9 ** len(self.trained))
         return throw.uniform(0.8, 1.1) if throw.random() < learnt else throw.uniform(0, 0.8)
 
     def _throw(self, what: object) -> random.Random:
-        return random.Random(f"{self.seed} {self.trained} {what}")
+        return random.Random(f"{self.seed} {self.history} {what}")
 
 
 @dataclass(frozen=True)
@@ -90,6 +98,11 @@ cases = st.builds(
         batch_size=st.integers(1, 12),
         max_epochs=st.integers(1, 6),
     ),
+)
+certified_cases = st.builds(
+    lambda case, passes: dataclasses.replace(case, settings=dataclasses.replace(case.settings, max_passes=passes)),
+    cases,
+    st.integers(2, 6),
 )
 
 
@@ -189,14 +202,13 @@ def test_epochs_belong_to_the_pair_whose_failure_led_to_them(case: Case) -> None
         assert sum(choice.epochs for choice in walk.chosen) == walk.epochs
 
 
-@given(cases, st.data())
-@settings(deadline=None, max_examples=60)
+@given(cases | certified_cases, st.data())
+@settings(deadline=None, max_examples=100)
 def test_a_walk_goes_on_from_a_copy_of_any_step_to_the_same_end(case: Case, data: st.DataObject) -> None:
     learner, walk = copy.deepcopy(case.learner), Walk.start(case.pool, case.seeds)
     steps = [(copy.deepcopy(step), copy.deepcopy(learner)) for step in choose(learner, walk, case.settings)]
     stopped, then = data.draw(st.sampled_from(steps))
-    saved = json.loads(json.dumps(dataclasses.asdict(stopped)))
-    resumed = Walk(**{**saved, "chosen": [Choice(**choice) for choice in saved["chosen"]]})
+    resumed = Walk.from_plain(json.loads(json.dumps(dataclasses.asdict(stopped))))
     for _ in choose(then, resumed, case.settings):
         pass
     assert repr(resumed) == repr(walk)
@@ -205,14 +217,14 @@ def test_a_walk_goes_on_from_a_copy_of_any_step_to_the_same_end(case: Case, data
 
 @given(cases)
 @settings(deadline=None, max_examples=60)
-def test_every_epoch_and_every_scan_is_a_step(case: Case) -> None:
+def test_every_epoch_and_every_block_of_a_scan_is_a_step(case: Case) -> None:
     learner, walk = copy.deepcopy(case.learner), Walk.start(case.pool, case.seeds)
-    before = (walk.tested, walk.epochs)
+    before = (0, 0)
     for step in choose(learner, walk, case.settings):
         assert step is walk
-        scanned, trained = walk.tested - before[0], walk.epochs - before[1]
-        assert (1 <= scanned <= case.settings.scan_size and trained == 0) or (scanned == 0 and trained == 1)
-        before = (walk.tested, walk.epochs)
+        scored, trained = len(learner.scored) - before[0], walk.epochs - before[1]
+        assert (scored, trained) in ((1, 0), (0, 1))
+        before = (len(learner.scored), walk.epochs)
 
 
 class Diligent(ToyLearner):
@@ -292,3 +304,99 @@ def test_a_pool_of_seeds_alone_is_walked_at_once() -> None:
 
 def test_the_strategy_is_found_by_its_name() -> None:
     assert strategy("first_failure") is choose
+
+
+@given(cases)
+@settings(deadline=None, max_examples=60)
+def test_the_course_of_a_walk_is_a_line_a_training_round_and_one_for_its_end(case: Case) -> None:
+    walk, _ = case.walk()
+    assert walk.rounds[-1] == (walk.tested, len(walk.chosen), walk.score, walk.loss, walk.epochs)
+    assert [each.tested for each in walk.rounds] == sorted({each.tested for each in walk.rounds})
+    assert walk.added == [len(walk.chosen) - case.seeds]
+    assert walk.certified is None
+
+
+@given(certified_cases)
+@settings(deadline=None, max_examples=200)
+def test_a_certificate_is_what_a_fresh_test_of_every_pair_finds(case: Case) -> None:
+    walk, learner = case.walk()
+    found = learner.verify(range(case.pool))
+    if walk.certified:
+        assert (found >= case.settings.bar).all()
+    assert walk.certified is not None
+    assert walk.passes <= case.settings.max_passes
+    assert len(walk.added) == walk.passes
+    assert sum(walk.added) == len(walk.chosen) - case.seeds
+    assert len({choice.position for choice in walk.chosen}) == len(walk.chosen)
+
+
+@given(certified_cases)
+@settings(deadline=None, max_examples=100)
+def test_the_first_pass_does_not_know_of_those_to_come(case: Case) -> None:
+    alone, learner = Case(case.learner, case.pool, case.seeds, dataclasses.replace(case.settings, max_passes=1)).walk()
+    walk, longer = case.walk()
+    assert walk.added[0] == alone.added[0]
+    assert walk.chosen[: len(alone.chosen)] == [
+        Choice(choice.position, choice.score, mine.epochs)
+        for choice, mine in zip(alone.chosen, walk.chosen, strict=False)
+    ]
+    assert longer.trained[: len(learner.trained)] == learner.trained
+
+
+class Forgetful(Diligent):
+    """Fails on each of some pairs until it has trained some more epochs, from a given epoch on."""
+
+    def __init__(self, fails_from: dict[int, int], lasting: int = 1) -> None:
+        super().__init__(set())
+        self.fails_from = fails_from
+        self.lasting = lasting
+
+    def score_of(self, position: int) -> float:
+        since = len(self.trained) - self.fails_from.get(position, 10**9)
+        return 0.5 if 0 <= since < self.lasting else 0.9
+
+
+def certified_walk(learner: Diligent, pool: int, max_passes: int = 10, max_epochs: int = 3) -> Walk:
+    walk = Walk.start(pool, 2)
+    for _ in choose(learner, walk, Settings(0.85, 0.8, 1024, 50, max_epochs, max_passes)):
+        pass
+    return walk
+
+
+def test_a_rejected_pair_that_fails_later_joins_the_core_and_all_are_tested_again() -> None:
+    learner = Forgetful({5: 0, 3: 1})  # 3 passes in the first scan and fails once 5 was learnt
+    walk = certified_walk(learner, pool=8)
+    assert [(choice.position, choice.epochs) for choice in walk.chosen[2:]] == [(5, 1), (3, 1)]
+    assert (walk.certified, walk.passes, walk.added) == (True, 3, [1, 1, 0])
+    assert learner.trained == [(0, 1, 5), (0, 1, 5, 3)]
+    assert sorted(np.concatenate(learner.scored[-1:])) == list(range(8))
+
+
+def test_a_chosen_pair_that_fails_as_a_prediction_is_trained_on_and_tested_again() -> None:
+    learner = Forgetful({5: 0, 1: 1}, lasting=1)
+    walk = certified_walk(learner, pool=8)
+    assert [choice.position for choice in walk.chosen] == [0, 1, 5]
+    assert walk.chosen[1].epochs == 1
+    assert (walk.certified, walk.added) == (True, [1, 0, 0])
+
+
+def test_the_last_pair_of_the_first_pass_is_learnt_in_the_second() -> None:
+    learner = Forgetful({7: 0})
+    walk = certified_walk(learner, pool=8)
+    assert learner.trained == [(0, 1, 7)]
+    assert (walk.certified, walk.added) == (True, [1, 0, 0])
+
+
+def test_a_pair_that_cannot_be_learnt_costs_a_bounded_number_of_epochs_and_the_certificate() -> None:
+    learner = Diligent({4})
+    walk = certified_walk(learner, pool=8, max_passes=3, max_epochs=5)
+    assert walk.certified is False
+    assert walk.passes == 3
+    assert len(learner.trained) == 1 + 2 * 5
+    assert len(walk.chosen) == 3
+
+
+def test_nothing_to_learn_is_certified_by_the_second_pass() -> None:
+    learner = Diligent(set())
+    walk = certified_walk(learner, pool=8)
+    assert (walk.certified, walk.passes, walk.added, walk.epochs) == (True, 2, [0, 0], 0)

@@ -52,6 +52,35 @@ def test_a_loaded_learner_goes_on_as_if_it_had_never_stopped(pairs: Pairs, tmp_p
         np.testing.assert_array_equal(old, new)
 
 
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_a_restored_learner_goes_on_in_the_middle_of_an_epoch(pairs: Pairs, policy: str) -> None:
+    straight = Learner.new(pairs, params(policy), 5)
+    straight.fit_epoch(range(COUNT))
+    states: list[dict[str, np.ndarray]] = []
+    straight.after_batch = lambda: states.append(straight.state())
+    epoch = straight.fit_epoch(range(COUNT))
+    end = straight.state()
+    assert len(states) == 3
+    resumed = Learner.new(pairs, params(policy), 5)
+    for stop, state in enumerate(states, 1):
+        resumed.restore(state)
+        batches: list[None] = []
+        resumed.after_batch = lambda batches=batches: batches.append(None)  # type: ignore[misc]
+        assert resumed.fit_epoch(range(COUNT)) == epoch
+        assert len(batches) == 3 - stop
+        for name, value in resumed.state().items():
+            np.testing.assert_array_equal(value, end[name])
+
+
+def test_verified_scores_do_not_depend_on_how_many_are_asked_for(pairs: Pairs) -> None:
+    learner = Learner.new(pairs, params("mixed_bfloat16"), 5)
+    together = np.concatenate([np.stack([*fit.mask, *fit.soft]) for fit in learner.fits(range(COUNT))], axis=1)
+    for part in ([3], [10, 0, 7], range(4, 11)):
+        alone = np.concatenate([np.stack([*fit.mask, *fit.soft]) for fit in learner.fits(part)], axis=1)
+        np.testing.assert_array_equal(alone, together[:, list(part)])
+    np.testing.assert_array_equal(learner.verify(range(4, 11)), learner.verify(range(COUNT))[4:])
+
+
 def test_equal_networks_give_equal_files(pairs: Pairs, tmp_path: Path) -> None:
     for name in ("first", "second"):
         keras.backend.clear_session()  # layers are numbered through in a process
@@ -111,11 +140,31 @@ def test_scores_are_those_of_the_predicted_masks(pairs: Pairs) -> None:
     np.testing.assert_array_equal(learner.score(positions), tiered_iou(fits[0].mask))
 
 
-def test_a_loss_that_is_no_number_stops_training(pairs: Pairs) -> None:
+@pytest.mark.parametrize("damage", [np.nan, np.inf])
+def test_training_that_is_no_longer_finite_stops_and_is_never_saved(
+    pairs: Pairs, tmp_path: Path, damage: float
+) -> None:
+    learner = Learner.new(pairs, params(learning_rate=0.25), 11)
+    learner.fit_epoch(range(COUNT))
+    kernel = learner.network.layers[1].kernel
+    values = kernel.numpy()
+    values[0, 0, 0, 0] = damage
+    kernel.assign(values)
+    for attempt in (lambda: learner.fit_epoch(range(COUNT)), learner.state, lambda: learner.save(tmp_path / "a.keras")):
+        with pytest.raises(UserError, match=r"in epoch 2 at training\.learning_rate = 0\.25; lower") as caught:
+            attempt()
+        assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_that_cannot_be_written_ends_in_its_path_and_the_space_it_takes(pairs: Pairs, tmp_path: Path) -> None:
     learner = Learner.new(pairs, params(), 11)
-    learner.network.set_weights([weight * np.nan for weight in learner.network.get_weights()])
-    with pytest.raises(UserError, match="learning_rate"):
-        learner.fit_epoch(range(COUNT))
+    full = OSError(28, "No space left on device")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(learner.network), "save", lambda *_: (_ for _ in ()).throw(full))
+        with pytest.raises(UserError, match=r"a\.keras: cannot be written: No space left on device; it takes \d+ MB"):
+            learner.save(tmp_path / "a.keras")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_network_for_other_images_is_refused(pairs: Pairs) -> None:

@@ -53,9 +53,11 @@ def test_the_last_line_tells_how_far_a_stage_came_that_failed(capsys: pytest.Cap
 
 
 def test_what_was_done_before_counts(capsys: pytest.CaptureFixture[str]) -> None:
-    with Progress("select", 40, "pair", done=30):
-        pass
-    assert "30/40" in capsys.readouterr().err
+    with Progress("select", 40, "pair") as shown:
+        shown.go_on(30)
+    lines = capsys.readouterr().err.splitlines()
+    assert "select: goes on from 30 of 40" in lines
+    assert "30/40" in lines[-1]
 
 
 def test_a_warning_is_a_line_of_its_own_and_comes_once(capsys: pytest.CaptureFixture[str]) -> None:

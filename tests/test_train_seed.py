@@ -25,8 +25,10 @@ class Climbing:
         self.trained.append(list(positions))
         return Epoch(score=len(self.trained) / 10, loss=1 / len(self.trained))
 
-    def score(self, positions: Sequence[int]) -> np.ndarray:
+    def score(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
         raise AssertionError("the seed stage does not predict")
+
+    verify = score
 
 
 def params(max_epochs: int, precision: float = 0.5) -> Params:
@@ -36,15 +38,25 @@ def params(max_epochs: int, precision: float = 0.5) -> Params:
 
 def test_it_trains_until_an_epochs_score_is_above_the_precision() -> None:
     learner = Climbing()
+    epochs: list[Epoch] = []
     with Progress("test", 20, "epoch") as progress:
-        epochs = train(learner, range(3), params(20), progress)
+        train(learner, range(3), params(20), epochs, progress)
     assert [epoch.score for epoch in epochs] == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
     assert learner.trained == [[0, 1, 2]] * 6
 
 
+@pytest.mark.parametrize("done", [1, 5, 6])
+def test_it_goes_on_from_the_epochs_that_are_done(done: int) -> None:
+    learner = Climbing()
+    epochs = [learner.fit_epoch(range(3)) for _ in range(done)]
+    with Progress("test", 20, "epoch") as progress:
+        train(learner, range(3), params(20), epochs, progress)
+    assert [epoch.score for epoch in epochs] == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
+
+
 def test_too_few_epochs_end_in_a_line_that_says_how_far_it_came_and_what_to_try() -> None:
     with Progress("test", 4, "epoch") as progress, pytest.raises(UserError) as caught:
-        train(Climbing(), range(3), params(4), progress)
+        train(Climbing(), range(3), params(4), [], progress)
     line = str(caught.value)
     assert "\n" not in line
     for said in ("max_epochs = 4", "0.4000", "precision = 0.5", "try", "learning_rate"):

@@ -1,0 +1,203 @@
+"""Checkpoints: written whole, found by the same run alone, removed when they are of no use any more."""
+
+import multiprocessing
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages import checkpoints
+from stages.checkpoints import Checkpoint, Clock, State, checkpoint
+from stages.errors import UserError
+from stages.params import Params
+
+MACHINE = {"threads": 2}
+STATE = State({"tested": 7, "score": 0.1 + 0.2}, {"weights": np.arange(6, dtype=np.float32).reshape(2, 3)})
+
+
+@pytest.fixture(autouse=True)
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def interrupt(
+    precision: float = 0.85, data: str = "data", threads: int = 2, state: State = STATE, stage: str = "select"
+) -> State | None:
+    """A run that saves a state and is interrupted; returns what it found."""
+    params = Params.model_construct(precision=precision)
+    with suppress(KeyboardInterrupt), checkpoint(stage, params, {"pool": data}, {"threads": threads}) as saved:
+        saved.save(state)
+        raise KeyboardInterrupt
+    return saved.found
+
+
+def states() -> list[Path]:
+    return sorted(Path(".traincore").glob("checkpoints/*/*/state.npz"))
+
+
+def test_the_same_run_finds_what_it_saved() -> None:
+    assert interrupt() is None
+    found = interrupt()
+    assert found is not None
+    assert found.plain == STATE.plain
+    np.testing.assert_array_equal(found.arrays["weights"], STATE.arrays["weights"])
+    assert found.arrays["weights"].dtype == np.float32
+
+
+def test_a_run_that_ends_well_leaves_nothing() -> None:
+    interrupt()
+    with checkpoint("select", Params.model_construct(precision=0.85), {"pool": "data"}, MACHINE) as saved:
+        assert saved.found
+    assert not states()
+
+
+@pytest.mark.parametrize("change", [{"precision": 0.9}, {"data": "other"}, {"threads": 1}])
+def test_another_run_in_the_same_place_ignores_and_removes_it(change: dict[str, float]) -> None:
+    interrupt()
+    assert interrupt(**change) is None  # type: ignore[arg-type]
+    assert len(states()) == 1
+    assert interrupt() is None
+
+
+def test_changed_code_ignores_and_removes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupt()
+    monkeypatch.setattr(checkpoints, "_digest_of_code", lambda: "other code")
+    assert interrupt() is None
+    assert len(states()) == 1
+
+
+def test_stages_do_not_touch_each_other() -> None:
+    interrupt(stage="generate@train")
+    interrupt(stage="generate@test", precision=0.9)
+    assert interrupt(stage="generate@train")
+    assert interrupt(stage="generate@test", precision=0.9)
+
+
+def test_an_experiment_in_a_copy_finds_that_of_the_repository_and_leaves_others_alone(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt()
+    for name in ("first", "second"):
+        copy = workspace / ".dvc" / "tmp" / "exps" / name
+        copy.mkdir(parents=True)
+        monkeypatch.chdir(copy)
+        assert interrupt(precision=0.9, data=name) is None
+        assert not (copy / ".traincore").exists()
+    assert len(states()) == 0
+    assert interrupt(precision=0.9, data="first")
+    assert interrupt()
+    monkeypatch.chdir(workspace)
+    assert interrupt()
+
+
+def test_of_many_interrupted_experiments_the_newest_are_kept(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(checkpoints.KEPT + 3):
+        copy = workspace / ".dvc" / "tmp" / "exps" / str(number)
+        copy.mkdir(parents=True)
+        monkeypatch.chdir(copy)
+        interrupt(data=str(number))
+        for folder in (workspace / ".traincore/checkpoints/select").iterdir():
+            if (folder / "workspace").is_file() and (folder / "workspace").read_text().endswith(f"/{number}"):
+                os.utime(folder, (number, number))
+    monkeypatch.chdir(workspace)
+    interrupt(data="new")
+    assert len(states()) == checkpoints.KEPT + 1
+    assert interrupt(data=str(checkpoints.KEPT + 2))
+
+
+def _hold(entered: "multiprocessing.synchronize.Event", done: "multiprocessing.synchronize.Event") -> None:
+    with checkpoint("select", Params.model_construct(precision=0.85), {"pool": "data"}, MACHINE) as saved:
+        saved.save(STATE)
+        entered.set()
+        done.wait(20)
+
+
+def test_two_of_the_same_run_at_once_do_not_share() -> None:
+    context = multiprocessing.get_context("spawn")
+    entered, done = context.Event(), context.Event()
+    process = context.Process(target=_hold, args=(entered, done))
+    process.start()
+    try:
+        assert entered.wait(20)
+        assert interrupt(state=State({"tested": 1}, {})) is None
+        assert interrupt(precision=0.9) is None  # does not remove what is in use
+        assert len(states()) == 2
+    finally:
+        done.set()
+        process.join(20)
+    assert process.exitcode == 0
+    assert len(states()) == 1
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "empty", "garbage"])
+def test_a_damaged_one_is_ignored_with_a_line(workspace: Path, damage: str, capsys: pytest.CaptureFixture[str]) -> None:
+    saved = Checkpoint(workspace, "select")
+    saved.save(STATE)
+    content = bytearray((workspace / "state.npz").read_bytes())
+    place = content.index(STATE.arrays["weights"].tobytes()) + 5
+    content[place] ^= 4
+    damaged: dict[str, bytes] = {
+        "flip": bytes(content),
+        "truncate": bytes(content[:-9]),
+        "empty": b"",
+        "garbage": b"\x00" * 99,
+    }
+    (workspace / "state.npz").write_bytes(damaged[damage])
+    assert Checkpoint(workspace, "select").found is None
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == 1
+    assert "state.npz: damaged, starting anew" in err
+
+
+def test_a_full_disk_keeps_what_was_saved_before_and_says_what_is_needed(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = Checkpoint(workspace, "select")
+    saved.save(STATE)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match=r"state\.npz: cannot be written: No space left on device; it takes 80 MB"):
+        saved.save(State({"tested": 8}, {"weights": np.zeros(10**7)}))
+    assert sorted(path.name for path in workspace.iterdir()) == ["state.npz"]
+    found = Checkpoint(workspace, "select").found
+    assert found is not None
+    assert found.plain == STATE.plain
+
+
+def test_it_is_saved_once_the_time_has_come(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    now = [100.0]
+    monkeypatch.setenv("TRAINCORE_CHECKPOINT_SECONDS", "10")
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    saved = Checkpoint(workspace, "select")
+
+    def state() -> State:
+        calls.append(now[0])
+        return STATE
+
+    for now[0] in (101.0, 109.0, 110.0, 111.0, 119.9, 120.0):
+        saved.save_if_due(state)
+    assert calls == [110.0, 120.0]
+
+
+@pytest.mark.parametrize("value", ["", "abc", "-1", "nan", "1 minute"])
+def test_a_bad_interval_is_refused(workspace: Path, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("TRAINCORE_CHECKPOINT_SECONDS", value)
+    with pytest.raises(UserError, match="TRAINCORE_CHECKPOINT_SECONDS"):
+        Checkpoint(workspace, "select")
+
+
+def test_the_clock_counts_what_was_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [5.0]
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    clock = Clock()
+    now[0] = 7.5
+    assert clock.seconds() == 2.5
+    clock.go_on(State({"seconds": 100.0}, {}))
+    assert clock.seconds() == 102.5

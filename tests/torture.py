@@ -1,0 +1,201 @@
+"""Kill the real pipeline at random moments, run the same command again, compare: `python -m tests.torture [ROUNDS]`.
+
+Every round starts from nothing, is killed one to three times, by one of several ways, and then left to finish.
+What it leaves has to be, byte for byte, what a run leaves that nobody disturbed; in metrics all but the seconds.
+"""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.project import SMALL, make_small_project, run
+
+CHANGES: dict[str, Any] = {**SMALL, "select": {"batch_size": 8, "max_epochs": 3}}
+COMMANDS = (["dvc", "repro"], ["dvc", "repro"], ["dvc", "exp", "run"], ["dvc", "exp", "run", "--temp"])
+CERTIFIED = ["-S", "select.passes=until_certified", "-S", "select.max_passes=3"]
+ORPHAN_SECONDS = 10.0
+
+Kill = Callable[[subprocess.Popen[bytes], Path], None]
+
+
+def main(rounds: int, seed: int) -> int:
+    """Do it and print a line a round; returns how many rounds ended otherwise than the undisturbed run."""
+    random_stream = random.Random(seed)
+    with tempfile.TemporaryDirectory() as folder:
+        pristine = make_small_project(Path(folder) / "pristine", CHANGES)
+        references = {}
+        for name, options in (("article", []), ("certified", CERTIFIED)):
+            project = _copy(pristine, Path(folder) / name)
+            started = time.monotonic()
+            _finish(project, ["dvc", "exp", "run", *options])
+            references[name] = _results(project), time.monotonic() - started
+            print(f"undisturbed, {name}: {references[name][1]:.0f} s", flush=True)
+        failures = 0
+        for number in range(1, rounds + 1):
+            name = "certified" if number % 4 == 0 else "article"
+            command = ["dvc", "exp", "run", *CERTIFIED] if name == "certified" else random_stream.choice(COMMANDS)
+            project = _copy(pristine, Path(folder) / "round")
+            expected, seconds = references[name]
+            story = _disturb(project, command, random_stream, seconds)
+            output = _finish(project, command)
+            if "--temp" in command:
+                _apply(project)
+            same = _results(project) == expected
+            failures += not same
+            left = sorted(path.name for path in (project / ".traincore").glob("checkpoints/*/*/state.npz"))
+            resumed = output.count("goes on from")
+            verdict = "identical" if same else f"DIFFERENT: {_difference(_results(project), expected)}"
+            print(
+                f"round {number}: {' '.join(command)}: {'; '.join(story)}; last run resumed {resumed} stages, "
+                f"{len(left)} checkpoints left: {verdict}",
+                flush=True,
+            )
+            failures += bool(left) and same
+            shutil.rmtree(project)
+    print(f"{rounds - failures} of {rounds} identical")
+    return failures
+
+
+def _copy(pristine: Path, target: Path) -> Path:
+    shutil.copytree(pristine, target, symlinks=True)
+    return target
+
+
+def _disturb(project: Path, command: list[str], random_stream: random.Random, seconds: float) -> list[str]:
+    """Start the command and kill it, one to three times."""
+    story = []
+    for _ in range(random_stream.randint(1, 3)):
+        name, kill = random_stream.choice(list(KILLS.items()))
+        moment = random_stream.uniform(1, seconds)
+        process = _start(project, command)
+        try:
+            process.wait(moment)
+            story.append(f"done before {moment:.1f} s")
+            break
+        except subprocess.TimeoutExpired:
+            stage = _stage_under_way(project)
+            kill(process, project)
+            story.append(f"{name} at {moment:.1f} s in {stage}")
+            process.wait()
+            _require_no_orphans(project)
+    return story
+
+
+def _start(project: Path, command: list[str]) -> subprocess.Popen[bytes]:
+    path = str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"]
+    environment = {**os.environ, "PATH": path, "TRAINCORE_CHECKPOINT_SECONDS": "0.5"}
+    with (project / ".dvc" / "tmp-output").open("ab") as output:
+        return subprocess.Popen(
+            command, cwd=project, env=environment, stdout=output, stderr=output, start_new_session=True
+        )
+
+
+def _finish(project: Path, command: list[str]) -> str:
+    """Run the command to its end; a DVC that was killed may leave an experiment's changes, which is started again."""
+    result = run(project, *command)
+    if result.returncode != 0:
+        print(result.stdout[-2000:], result.stderr[-4000:], (project / ".dvc" / "tmp-output").read_text()[-3000:])
+        raise SystemExit(f"{' '.join(command)} failed after it was disturbed")
+    return result.stdout + result.stderr
+
+
+def _apply(project: Path) -> None:
+    """Bring the results of the last experiment, which ran in a copy, into the workspace."""
+    names = run(project, "dvc", "exp", "list", "--name-only").stdout.split()
+    result = run(project, "dvc", "exp", "apply", names[0])
+    assert result.returncode == 0, result.stderr
+
+
+def _processes(project: Path) -> Iterator[tuple[int, list[str]]]:
+    """Processes at work in the project or in a copy of it below it: number and command line."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal() and int(entry.name) != os.getpid():
+            try:
+                folder = (entry / "cwd").resolve(strict=True)
+                words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                alive = (entry / "stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+            except OSError:
+                continue
+            if alive and folder.is_relative_to(project.resolve()):
+                yield int(entry.name), words
+
+
+def _stages(project: Path) -> list[tuple[int, str]]:
+    return [
+        (process, word)
+        for process, words in _processes(project)
+        for word in words
+        if word.startswith("stages.") and "-m" in words
+    ]
+
+
+def _stage_under_way(project: Path) -> str:
+    return next((name for _, name in _stages(project)), "dvc")
+
+
+def _require_no_orphans(project: Path) -> None:
+    deadline = time.monotonic() + ORPHAN_SECONDS
+    while found := list(_processes(project)):
+        if time.monotonic() > deadline:
+            raise SystemExit(f"still at work after its dvc ended: {found}")
+        time.sleep(0.05)
+
+
+def _signal_all(number: signal.Signals) -> Kill:
+    return lambda process, project: os.killpg(process.pid, number)
+
+
+def _signal_dvc(number: signal.Signals) -> Kill:
+    return lambda process, project: process.send_signal(number)
+
+
+def _signal_stage(number: signal.Signals) -> Kill:
+    def kill(process: subprocess.Popen[bytes], project: Path) -> None:
+        for stage, _ in _stages(project)[:1] or [(process.pid, "")]:
+            os.kill(stage, number)
+
+    return kill
+
+
+KILLS: dict[str, Kill] = {
+    "Ctrl-C": _signal_all(signal.SIGINT),
+    "SIGTERM to all": _signal_all(signal.SIGTERM),
+    "SIGKILL to all": _signal_all(signal.SIGKILL),
+    "SIGTERM to dvc": _signal_dvc(signal.SIGTERM),
+    "SIGKILL to dvc": _signal_dvc(signal.SIGKILL),
+    "SIGINT to the stage": _signal_stage(signal.SIGINT),
+    "SIGTERM to the stage": _signal_stage(signal.SIGTERM),
+    "SIGKILL to the stage": _signal_stage(signal.SIGKILL),
+}
+
+
+def _results(project: Path) -> dict[str, Any]:
+    """What a run left: a digest of each output, and the metrics without what is time."""
+    results: dict[str, Any] = {}
+    for stage, entry in yaml.safe_load((project / "dvc.lock").read_text())["stages"].items():
+        for out in entry["outs"]:
+            if not out["path"].endswith(".json"):
+                results[f"{stage} {out['path']}"] = out["md5"]
+    for path in sorted((project / "metrics").glob("*.json")):
+        results[path.name] = {key: value for key, value in json.loads(path.read_text()).items() if key != "seconds"}
+    return results
+
+
+def _difference(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
+    return sorted(key for key in found.keys() | expected.keys() if found.get(key) != expected.get(key))
+
+
+if __name__ == "__main__":
+    counts = [int(word) for word in sys.argv[1:]]
+    sys.exit(min(1, main(*(counts + [20, 0][len(counts) :]))))
