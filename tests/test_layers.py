@@ -97,12 +97,19 @@ def test_dropout_is_independent_between_elements_and_calls() -> None:
     assert abs(np.corrcoef(first, second)[0, 1]) < 0.02
 
 
-def test_dropout_passes_gradients_where_it_passes_values() -> None:
-    layer, x = Dropout(0.5), tf.ones((2, 8, 8, 4))
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        outputs = layer(x, training=True)
-    np.testing.assert_array_equal(tape.gradient(outputs, x), outputs)
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("compiled", [True, False])
+def test_dropout_passes_gradients_where_it_passes_values(policy: str, compiled: bool) -> None:
+    layer, x = Dropout(0.5, dtype=policy), tf.ones((2, 9, 7, 3), "bfloat16" if "bfloat16" in policy else "float32")
+
+    def values_and_gradients() -> tuple[tf.Tensor, tf.Tensor]:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            outputs = layer(x, training=True)
+        return outputs, tape.gradient(outputs, x)
+
+    outputs, gradients = (tf.function(values_and_gradients) if compiled else values_and_gradients)()
+    np.testing.assert_array_equal(gradients, outputs)
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.5])

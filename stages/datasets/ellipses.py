@@ -5,6 +5,8 @@ itself. The mask is the ellipse. Geometry and noise come from separate random st
 holds the same shapes whatever the dtype, and the same pixels whatever the size of the set.
 """
 
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,6 +18,7 @@ from stages.store import Block, Layout
 CHANNELS = 3
 GEOMETRY, NOISE = 0, 1  # random streams
 DRAWS_OF_A_ROW = 10  # of the geometry's stream, which holds the rows one after the other
+TOGETHER = 8  # pairs that are drawn at once: enough to share numpy's overhead, few enough to stay in the cache
 
 # Dark noise takes 192 of the 256 values (0…191 of 255 is [0, .75]), bright noise the 192 from 64 upwards.
 BRIGHTER: dict[str, np.uint8 | np.float32] = {"uint8": np.uint8(64), "float32": np.float32(0.25)}
@@ -23,35 +26,35 @@ DARK_RANGE = np.float32(0.75)
 
 
 class Shapes(NamedTuple):
-    """What is drawn on an image, in pixels.
+    """What is drawn on some images, in pixels; an array an attribute, a pair an item.
 
     Attributes
     ----------
-    bright_shapes : bool
+    bright_shapes : ndarray of bool, shape (n,)
         Whether the shapes are the brighter ones or the background.
-    centre, radii : list of float
+    centre, radii : ndarray of float64, shape (n, 2)
         Of the ellipse, row first.
-    rotation : float
+    rotation : ndarray of float64, shape (n,)
         Of the ellipse, in radians.
-    corner, sides : list of int
+    corner, sides : ndarray of int64, shape (n, 2)
         Of the interfering shape's bounding box: its least row and column, and how far the greatest lie from them.
     """
 
-    bright_shapes: bool
-    centre: list[float]
-    radii: list[float]
-    rotation: float
-    corner: list[int]
-    sides: list[int]
+    bright_shapes: np.ndarray
+    centre: np.ndarray
+    radii: np.ndarray
+    rotation: np.ndarray
+    corner: np.ndarray
+    sides: np.ndarray
 
 
-class Box(NamedTuple):
-    """Rows ``top…bottom`` and columns ``left…right``, all inclusive."""
+class Boxes(NamedTuple):
+    """Rows ``top…bottom`` and columns ``left…right``, all inclusive; int64 of shape (n,) each."""
 
-    top: int
-    bottom: int
-    left: int
-    right: int
+    top: np.ndarray
+    bottom: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -87,17 +90,15 @@ class Ellipses:
         """
         images = np.empty((len(rows), *self.layout.image_shape), self.layout.dtype)
         masks = np.zeros((len(rows), *self.layout.mask_shape), np.uint8)
-        brighter = np.empty(self.layout.image_shape, self.layout.dtype)
-        for image, mask, row, shapes in zip(images, masks, rows, self.shapes(rows), strict=True):
-            in_shape = self._draw_shapes(shapes, mask[:, :, 0])
-            bright = in_shape if shapes.bright_shapes else 1 - in_shape
-            bright = bright * BRIGHTER[self.layout.dtype]
-            for channel in range(CHANNELS):  # broadcasting over a last axis of 3 is several times slower
-                brighter[:, :, channel] = bright
-            np.add(self._dark_noise(row), brighter, out=image)
+        shapes = self.shapes(rows)
+        for start in range(0, len(rows), TOGETHER):
+            part = slice(start, start + TOGETHER)
+            bright = self._draw_shapes(Shapes(*(column[part] for column in shapes)), masks[part, :, :, 0])
+            brighter = bright.view(np.uint8) * BRIGHTER[self.layout.dtype]
+            np.add(self._dark_noise(rows[part]), brighter.reshape(images[part].shape), out=images[part])
         return Block(images, masks)
 
-    def shapes(self, rows: range) -> list[Shapes]:
+    def shapes(self, rows: range) -> Shapes:
         """The geometry of a range of rows, drawn as in the article.
 
         Centre, corner: uniform at `radius_max` from the edges; radii: uniform between their bounds; sides: from
@@ -112,26 +113,38 @@ class Ellipses:
         sides = np.rint(draws[:, 6:8] * (2 * self.radius_max - self.radius_min) + self.radius_min).astype(int)
         rotation = draws[:, 8] * 2 * np.pi
         bright = draws[:, 9] >= 0.5
-        columns = (bright, place[:, :2], radii, rotation, corner, sides)
-        return [Shapes(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
+        return Shapes(bright, place[:, :2], radii, rotation, corner, sides)
 
-    def _draw_shapes(self, shapes: Shapes, mask: np.ndarray) -> np.ndarray:
-        """Draw the ellipse into a mask of zeros; return a mask of both shapes."""
-        size = mask.shape[0]
-        box, inside = _ellipse(shapes, size)
-        mask[box.top : box.bottom + 1, box.left : box.right + 1] = inside
-        in_shape = mask.copy()
+    def _draw_shapes(self, shapes: Shapes, masks: np.ndarray) -> np.ndarray:
+        """Draw the ellipses into masks of zeros.
+
+        Returns
+        -------
+        ndarray of bool, shape (n, size, size · 3)
+            Which values are bright. Rows of values, channels and all, are faster than a last axis of 3.
+        """
+        size = masks.shape[1]
+        windows, inside = _ellipses(shapes, size)
+        in_shape = np.zeros((len(masks), size, size * CHANNELS), bool)
+        inside_values = np.repeat(inside, CHANNELS, axis=2)
+        for pair, (top, bottom, left, right) in enumerate(_slices(windows)):
+            masks[pair, top:bottom, left:right] = inside[pair]
+            in_shape[pair, top:bottom, left * CHANNELS : right * CHANNELS] = inside_values[pair]
         if self.interference != "none":
-            place = _push(_clip(_bounding_box(shapes), size), _extent(box, inside), shapes, size)
-            _draw_interference(self.interference, place, shapes.sides, in_shape)
+            boxes = _push(_clip(_bounding_boxes(shapes), size), _extents(windows, inside), shapes)
+            _draw_interference(self.interference, boxes, shapes.sides, in_shape)
+        in_shape ^= ~shapes.bright_shapes[:, None, None]
         return in_shape
 
-    def _dark_noise(self, row: int) -> np.ndarray:
-        stream = np.random.Generator(np.random.SFC64(np.random.SeedSequence((self.seed, NOISE, row))))
-        shape = self.layout.image_shape
+    def _dark_noise(self, rows: range) -> np.ndarray:
+        streams = [np.random.SFC64(np.random.SeedSequence((self.seed, NOISE, row))) for row in rows]
+        shape = (len(rows), *self.layout.image_shape)
         if self.layout.dtype == "float32":
-            return stream.random(shape, np.float32) * DARK_RANGE
-        return _below_192(stream, int(np.prod(shape))).reshape(shape)
+            noise = np.empty(shape, np.float32)
+            for stream, out in zip(streams, noise, strict=True):
+                np.random.Generator(stream).random(dtype=np.float32, out=out)
+            return np.multiply(noise, DARK_RANGE, out=noise)
+        return _below_192(streams, math.prod(self.layout.image_shape)).reshape(shape)
 
 
 def source(options: DatasetParams, item: str) -> Ellipses:
@@ -145,101 +158,125 @@ def source(options: DatasetParams, item: str) -> Ellipses:
 
 # 192 = 3 · 64: six random bits for the low part, a digit of 0, 1, 2 for the high one. Sixteen random bits give
 # eight such digits, if the value is below the largest multiple of 3⁸ that they hold.
-_DIGITS = 3**8
-_USABLE = np.uint16(2**16 - 2**16 % _DIGITS)
+_DIGITS = np.uint16(3**8)
+_USABLE = np.uint16(2**16 - 2**16 % int(_DIGITS))
 _HIGH_PARTS = np.array(
-    [[number // 3**digit % 3 * 64 for digit in range(8)] for number in range(_DIGITS)], dtype=np.uint8
+    [[number // 3**digit % 3 * 64 for digit in range(8)] for number in range(int(_DIGITS))], dtype=np.uint8
 ).view(np.uint64)[:, 0]
 _LOW_BITS = np.uint64(0x3F3F3F3F3F3F3F3F)
 
 
-def _below_192(stream: np.random.Generator, count: int) -> np.ndarray:
+def _below_192(streams: Sequence[np.random.BitGenerator], count: int) -> np.ndarray:
     """Random integers, uniform on 0…191: eight at a time, several times faster than `Generator.integers`.
 
     Returns
     -------
-    ndarray of uint8, shape (count,)
+    ndarray of uint8, shape (n, count)
+        A row of each stream.
     """
     words = -(-count // 8)
-    low = stream.bit_generator.random_raw(words) & _LOW_BITS
-    digits = _sixteen_bits(stream, words)
+    low = np.empty((len(streams), words), np.uint64)
+    digits = np.empty((len(streams), words), np.uint16)
+    for stream, low_row, digits_row in zip(streams, low, digits, strict=True):
+        np.bitwise_and(stream.random_raw(words), _LOW_BITS, out=low_row)
+        digits_row[:] = _sixteen_bits(stream, words)
     unusable = np.flatnonzero(digits >= _USABLE)
     while unusable.size:
-        digits[unusable] = _sixteen_bits(stream, unusable.size)
-        unusable = unusable[digits[unusable] >= _USABLE]
-    low |= _HIGH_PARTS.take(digits % np.uint16(_DIGITS))
-    return low.astype("<u8", copy=False).view(np.uint8)[:count]
+        counts = np.bincount(unusable // words, minlength=len(streams)).tolist()
+        drawn = np.concatenate([_sixteen_bits(*each) for each in zip(streams, counts, strict=True)])
+        digits.ravel()[unusable] = drawn
+        unusable = unusable[drawn >= _USABLE]
+    digits -= digits // _DIGITS * _DIGITS  # the remainder, which numpy computes several times slower
+    low |= _HIGH_PARTS.take(digits, mode="clip")  # "clip" skips a check that nothing here can fail
+    return low.astype("<u8", copy=False).view(np.uint8)[:, :count]
 
 
-def _sixteen_bits(stream: np.random.Generator, count: int) -> np.ndarray:
-    raw = stream.bit_generator.random_raw(-(-count // 4))
+def _sixteen_bits(stream: np.random.BitGenerator, count: int) -> np.ndarray:
+    raw = stream.random_raw(-(-count // 4))
     return raw.astype("<u8", copy=False).view("<u2")[:count]
 
 
-def _ellipse(shapes: Shapes, size: int) -> tuple[Box, np.ndarray]:
-    """A box around the ellipse, and which of its pixels are nearer to the centre than the radii."""
-    reach = max(shapes.radii)
-    box = _clip(
-        Box(
-            top=int(np.ceil(shapes.centre[0] - reach)),
-            bottom=int(shapes.centre[0] + reach),
-            left=int(np.ceil(shapes.centre[1] - reach)),
-            right=int(shapes.centre[1] + reach),
-        ),
-        size,
+def _ellipses(shapes: Shapes, size: int) -> tuple[Boxes, np.ndarray]:
+    """Windows of one size, each around an ellipse, and which of their pixels are nearer to the centre than the radii.
+
+    Returns
+    -------
+    Boxes
+        The windows.
+    ndarray of bool, shape (n, height, width)
+        Their pixels.
+    """
+    reach = shapes.radii.max(axis=1, keepdims=True)
+    length = min(size, int(2 * reach.max()) + 1)
+    first = np.clip(np.ceil(shapes.centre - reach).astype(int), 0, size - length)
+    top, left = first.T
+    from_centre = first[:, :, None] + np.arange(length) - shapes.centre[:, :, None]
+    rows, columns = from_centre[:, 0, :, None], from_centre[:, 1, None, :]
+    turns = np.stack([np.sin(shapes.rotation), np.cos(shapes.rotation)])[..., None] / shapes.radii
+    sine, cosine = turns[..., None, None]
+    along = rows * cosine[:, 0] + columns * sine[:, 0]
+    across = rows * sine[:, 1] - columns * cosine[:, 1]
+    along *= along
+    across *= across
+    along += across
+    return Boxes(top, top + length - 1, left, left + length - 1), along < 1
+
+
+def _extents(windows: Boxes, inside: np.ndarray) -> Boxes:
+    """The smallest boxes around the pixels that are inside."""
+    rows, columns = (np.logical_or.reduce(inside, axis=axis) for axis in (2, 1))
+    return Boxes(
+        windows.top + rows.argmax(axis=1),
+        windows.bottom - rows[:, ::-1].argmax(axis=1),
+        windows.left + columns.argmax(axis=1),
+        windows.right - columns[:, ::-1].argmax(axis=1),
     )
-    rows = np.arange(box.top, box.bottom + 1)[:, None] - shapes.centre[0]
-    columns = np.arange(box.left, box.right + 1)[None, :] - shapes.centre[1]
-    sine, cosine = np.sin(shapes.rotation), np.cos(shapes.rotation)
-    along = (rows * (cosine / shapes.radii[0]) + columns * (sine / shapes.radii[0])) ** 2
-    across = (rows * (sine / shapes.radii[1]) - columns * (cosine / shapes.radii[1])) ** 2
-    return box, along + across < 1
 
 
-def _extent(box: Box, inside: np.ndarray) -> Box:
-    """The smallest box around the pixels that are inside."""
-    rows = np.flatnonzero(inside.any(axis=1))
-    columns = np.flatnonzero(inside.any(axis=0))
-    return Box(box.top + int(rows[0]), box.top + int(rows[-1]), box.left + int(columns[0]), box.left + int(columns[-1]))
+def _bounding_boxes(shapes: Shapes) -> Boxes:
+    (top, left), (height, width) = shapes.corner.T, shapes.sides.T
+    return Boxes(top, top + height, left, left + width)
 
 
-def _bounding_box(shapes: Shapes) -> Box:
-    (top, left), (height, width) = shapes.corner, shapes.sides
-    return Box(top, top + height, left, left + width)
+def _clip(boxes: Boxes, size: int) -> Boxes:
+    return Boxes(
+        np.maximum(boxes.top, 0),
+        np.minimum(boxes.bottom, size - 1),
+        np.maximum(boxes.left, 0),
+        np.minimum(boxes.right, size - 1),
+    )
 
 
-def _clip(box: Box, size: int) -> Box:
-    return Box(max(box.top, 0), min(box.bottom, size - 1), max(box.left, 0), min(box.right, size - 1))
+def _push(clipped: Boxes, ellipses: Boxes, shapes: Shapes) -> Boxes:
+    """Where the interfering shapes' boxes go: away from the ellipse if they share rows and columns.
 
-
-def _push(clipped: Box, ellipse: Box, shapes: Shapes, size: int) -> Box:
-    """Where the interfering shape's box goes: away from the ellipse if they share rows and columns.
-
-    On each axis it moves by what they share, in the direction in which its own middle lies from the middle of what
+    On each axis one moves by what they share, in the direction in which its own middle lies from the middle of what
     they share, and up and left where the two coincide.
     """
-    box = _bounding_box(shapes)
-    shared = Box(
-        max(clipped.top, ellipse.top),
-        min(clipped.bottom, ellipse.bottom),
-        max(clipped.left, ellipse.left),
-        min(clipped.right, ellipse.right),
-    )
-    rows, columns = shared.bottom - shared.top + 1, shared.right - shared.left + 1
-    if rows <= 0 or columns <= 0:
-        return box
-    down = rows if clipped.top + clipped.bottom > shared.top + shared.bottom else -rows
-    right = columns if clipped.left + clipped.right > shared.left + shared.right else -columns
-    return Box(box.top + down, box.bottom + down, box.left + right, box.right + right)
+    boxes = _bounding_boxes(shapes)
+    top, bottom = np.maximum(clipped.top, ellipses.top), np.minimum(clipped.bottom, ellipses.bottom)
+    left, right = np.maximum(clipped.left, ellipses.left), np.minimum(clipped.right, ellipses.right)
+    rows, columns = bottom - top + 1, right - left + 1
+    meet = (rows > 0) & (columns > 0)
+    down = meet * np.where(clipped.top + clipped.bottom > top + bottom, rows, -rows)
+    to_right = meet * np.where(clipped.left + clipped.right > left + right, columns, -columns)
+    return Boxes(boxes.top + down, boxes.bottom + down, boxes.left + to_right, boxes.right + to_right)
 
 
-def _draw_interference(kind: str, box: Box, sides: list[int], in_shape: np.ndarray) -> None:
-    """Mark the pixels of the rectangle, or of the half of it below its diagonal."""
-    place = _clip(box, in_shape.shape[0])
-    target = in_shape[place.top : place.bottom + 1, place.left : place.right + 1]
-    if kind == "rectangle":
-        target[...] = 1
-        return
-    rows = np.arange(place.top, place.bottom + 1)[:, None] - box.top
-    columns = np.arange(place.left, place.right + 1)[None, :] - box.left
-    target |= columns * sides[0] <= rows * sides[1]
+def _draw_interference(kind: str, boxes: Boxes, sides: np.ndarray, in_shape: np.ndarray) -> None:
+    """Mark the values of the rectangles, or of the halves of them below their diagonals."""
+    places = _clip(boxes, in_shape.shape[1])
+    for pair, (top, bottom, left, right) in enumerate(_slices(places)):
+        target = in_shape[pair, top:bottom, left * CHANNELS : right * CHANNELS]
+        if kind == "rectangle":
+            target[...] = True
+        else:
+            rows = np.arange(top, bottom)[:, None] - boxes.top[pair]
+            columns = np.arange(left, right).repeat(CHANNELS) - boxes.left[pair]
+            target |= columns * sides[pair, 0] <= rows * sides[pair, 1]
+
+
+def _slices(boxes: Boxes) -> Iterator[tuple[int, int, int, int]]:
+    """Where each box starts and stops: rows, then columns."""
+    stops = (boxes.top, boxes.bottom + 1, boxes.left, boxes.right + 1)
+    return zip(*(stop.tolist() for stop in stops), strict=True)

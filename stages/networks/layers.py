@@ -71,12 +71,19 @@ class Dropout(keras.layers.Layer):
         """Drop elements in training, and scale the others up to keep the mean."""
         if not training or self._kept_of_256 == 2**self.STEPS:
             return inputs
-        size = tf.size(inputs)
-        # A look-up turns eight bits at once into eight factors: twice as fast as comparing and casting each.
-        bits = np.arange(256)[:, None] >> np.arange(8) & 1
-        factors = tf.constant(bits * (2**self.STEPS / self._kept_of_256), inputs.dtype)
-        mask = tf.gather(factors, tf.cast(self._random_bytes((size + 7) // 8), tf.int32))
-        return inputs * tf.reshape(tf.reshape(mask, [-1])[:size], tf.shape(inputs))
+        drawn = self._random_bytes((tf.size(inputs) + 7) // 8)
+
+        @tf.custom_gradient  # type: ignore[untyped-decorator]
+        def drop(inputs: tf.Tensor) -> tuple[tf.Tensor, object]:
+            # The random bytes are a sixteenth of the factors or less: they are what waits for the way back. The
+            # dependency keeps TensorFlow from looking up once for both ways.
+            def gradient(upstream: tf.Tensor) -> tf.Tensor:
+                with tf.control_dependencies([upstream]):
+                    return upstream * self._factors(drawn, upstream)
+
+            return inputs * self._factors(drawn, inputs), gradient
+
+        return drop(inputs)
 
     def get_config(self) -> dict[str, object]:
         """What the layer is made from."""
@@ -89,6 +96,16 @@ class Dropout(keras.layers.Layer):
     def load_own_variables(self, store: Mapping[str, np.ndarray]) -> None:
         """Load the random state."""
         self.seed_generator.state.assign(store["random_state"])
+
+    def _factors(self, drawn: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+        """What elements are multiplied by, a random bit each."""
+        # A look-up turns eight bits at once into eight factors: twice as fast as comparing and casting each, and
+        # faster still where it copies sixteen bytes as one number.
+        bits = np.arange(256)[:, None] >> np.arange(8) & 1
+        table = tf.constant(bits * (2**self.STEPS / self._kept_of_256), like.dtype)
+        numbers = tf.bitcast(tf.reshape(table, [256, -1, 16 // like.dtype.size]), tf.complex128)
+        factors = tf.bitcast(tf.gather(numbers, tf.cast(drawn, tf.int32)), like.dtype)
+        return tf.reshape(tf.reshape(factors, [-1])[: tf.size(like)], tf.shape(like))
 
     def _random_bytes(self, count: tf.Tensor) -> tf.Tensor:
         """Bytes of which each bit is 1 with the probability that an element is kept; uint8 of shape (count,).
