@@ -68,8 +68,8 @@ def load(path: Path) -> keras.Model:
     try:
         _check_file(path)
         with warnings.catch_warnings():
-            # Keras warns of an optimizer state that does not fit, and goes on without.
-            warnings.filterwarnings("error", "Skipping variable loading", UserWarning)
+            # Keras warns of weights and of an optimizer state that are not there, and goes on with fresh ones.
+            warnings.filterwarnings("error", "Skipping", UserWarning)
             network: keras.Model = keras.saving.load_model(path, safe_mode=True)
         _check_network(network)
     except Exception as error:  # Keras raises many kinds for damaged files
