@@ -254,14 +254,15 @@ def _check_values(path: Path, values: Mapping[str, Any]) -> None:
 
 def _explain(error: ValidationError) -> str:
     # A misspelt key is unknown under one name and missing under the other: the former says more.
-    first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
+    unknown = ("extra_forbidden", "invalid_key")
+    first = min(error.errors(), key=lambda each: each["type"] not in unknown)
     key = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
+    if first["type"] in unknown:
         owner = _section_of(first["loc"])
         return f"unknown parameter {_show(key)}, allowed are {', '.join(owner.model_fields)}"
     if first["type"] == "missing":
         return f"parameter {key!r} is missing, add it (null is the default where there is one)"
-    allowed = first["msg"].removeprefix("Input should be ").replace("valid ", "")
+    allowed = first["msg"].removeprefix("Input should be ").replace("valid ", "").replace("a integer", "an integer")
     return f"{key} is {_show(first['input'])}, allowed is: {allowed}"
 
 
