@@ -1,6 +1,7 @@
 """Stage ``evaluate``: how well the core's network does on the test set and on every pair of the pool."""
 
 import csv
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +15,7 @@ from stages.errors import UserError
 from stages.params import load
 from stages.progress import Progress
 from stages.scores import SCORES, Fit, PixelCounts, dice, iou, tiered_iou
+from stages.shards import read_file
 from stages.store import Pairs
 
 POOL = Path("data/train.zarr")
@@ -22,6 +24,8 @@ MODEL = Path("models/core.keras")
 CORE_TABLE = Path("data/core.csv")
 METRICS = Path("metrics/evaluate.json")
 DISTRIBUTION = Path("metrics/plots/scores.csv")
+
+LINE_BYTES = 128  # most of a line of the core's table; the numbers in it take half as much
 
 
 class Predictor(Protocol):
@@ -115,21 +119,52 @@ def summarize(fit: Fit, scores: np.ndarray, bar: float) -> dict[str, Any]:
 def read_rows(path: Path, count: int) -> np.ndarray:
     """The rows of the core in a table that ``select`` wrote.
 
+    Parameters
+    ----------
+    path : Path
+        The table.
+    count : int
+        Pairs of the pool.
+
+    Returns
+    -------
+    ndarray of int64, shape (n,)
+
     Raises
     ------
     UserError
         If it is missing or not such a table of rows below ``count``.
     """
+    if not path.exists():
+        raise UserError(f"{path}: missing; `dvc checkout {path}` or `dvc repro` brings it back")
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [int(line["row"]) for line in csv.DictReader(file)]
-    except FileNotFoundError:
-        raise UserError(f"{path}: missing; `dvc checkout {path}` or `dvc repro` brings it back") from None
-    except (KeyError, TypeError, ValueError, csv.Error) as error:
-        raise UserError(f"{path}: not a table of a core: {error}; `dvc checkout --force {path}` restores it") from None
-    if not rows or len(set(rows)) != len(rows) or not all(0 <= row < count for row in rows):
-        raise UserError(f"{path}: rows have to be there, to be different, and from 0 to {count - 1}, those of {POOL}")
-    return np.array(rows, dtype=np.int64)
+        table = read_file(path, LINE_BYTES * (count + 1)).decode("utf-8")
+        return np.array(_parse_rows(table, count), dtype=np.int64)
+    except (UserError, ValueError, csv.Error) as error:
+        reason = str(error).removeprefix(f"{path}: ")
+        raise UserError(f"{path}: not a table of a core: {reason}; `dvc checkout --force {path}` restores it") from None
+
+
+def _parse_rows(table: str, count: int) -> list[int]:
+    lines = csv.reader(io.StringIO(table, newline=""))
+    header = next(lines, [])
+    if header.count("row") != 1:
+        raise ValueError("its first line has no column 'row', or more than one")
+    column = header.index("row")
+    rows: dict[int, int] = {}  # and the line that each stands in
+    for line in lines:
+        text = line[column] if len(line) == len(header) else ""
+        if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) < count):
+            raise ValueError(
+                f"line {lines.line_num} holds {repr(line)[:80]}, expected {len(header)} columns "
+                f"with a row from 0 to {count - 1}, those of {POOL}"
+            )
+        if int(text) in rows:
+            raise ValueError(f"row {text} stands in line {rows[int(text)]} and in line {lines.line_num}")
+        rows[int(text)] = lines.line_num
+    if not rows:
+        raise ValueError("it holds no rows")
+    return list(rows)
 
 
 def _fit(predictors: Sequence[Predictor], progress: Progress, saved: Checkpoint, clock: Clock) -> list[Fit]:

@@ -6,7 +6,9 @@ where it would otherwise serve a stale cache.
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +22,9 @@ CHOICES_FILE = Path("stages/choices.yaml")
 PIPELINE_FILE = Path("dvc.yaml")
 
 MIN_RADIUS = 2
-SEED_MAX = 2**63 - 1
+INT_MAX = 2**63 - 1
+LINE_LENGTH = 300  # of what others say about a file
+FILE_BYTES = 2**16  # far more than a person writes; the parser takes seconds for it, and minutes for a megabyte or two
 
 
 class Section(BaseModel):
@@ -44,11 +48,11 @@ class DatasetParams(Section):
     """Which pairs, and how many."""
 
     name: str
-    image_size: int | None = Field(ge=1, le=8192)
+    image_size: int | None = Field(ge=1, le=4096)  # pixels of a mask are counted in float32: exact up to 2²⁴
     train_count: int = Field(ge=1, le=100_000_000)
     test_count: int = Field(ge=1, le=100_000_000)
-    train_seed: int = Field(ge=0, le=SEED_MAX)
-    test_seed: int = Field(ge=0, le=SEED_MAX)
+    train_seed: int = Field(ge=0, le=INT_MAX)
+    test_seed: int = Field(ge=0, le=INT_MAX)
     radius_min: float = Field(ge=MIN_RADIUS)
     radius_max: float = Field(ge=MIN_RADIUS)
     interference: Literal["rectangle", "triangle", "none"]
@@ -68,16 +72,16 @@ class TrainingParams(Section):
 
     learning_rate: float = Field(gt=0, le=10)
     loss: str | None
-    seed: int = Field(ge=0, le=SEED_MAX)
+    seed: int = Field(ge=0, le=INT_MAX)
     precision_policy: Literal["auto", "float32", "mixed_bfloat16"]
 
 
 class SeedTrainingParams(Section):
     """The first pairs, which the network learns before it chooses any."""
 
-    count: int = Field(ge=1)
+    count: int = Field(ge=1, le=INT_MAX)
     batch_size: int = Field(ge=1, le=65536)
-    max_epochs: int = Field(ge=1)
+    max_epochs: int = Field(ge=1, le=INT_MAX)
 
 
 class SelectParams(Section):
@@ -85,11 +89,11 @@ class SelectParams(Section):
 
     strategy: str
     batch_size: int = Field(ge=1, le=65536)
-    scan_size: int = Field(ge=1)
-    order_seed: int | None = Field(ge=0, le=SEED_MAX)
-    max_epochs: int = Field(ge=1)
+    scan_size: int = Field(ge=1, le=INT_MAX)
+    order_seed: int | None = Field(ge=0, le=INT_MAX)
+    max_epochs: int = Field(ge=1, le=INT_MAX)
     passes: Literal[1, "until_certified"]
-    max_passes: int = Field(ge=2)
+    max_passes: int = Field(ge=2, le=INT_MAX)
 
 
 class Params(Section):
@@ -177,12 +181,13 @@ def validate(values: Any, choices: Mapping[str, Any]) -> None:
     """
     if not isinstance(values, dict):
         raise UserError(f"{PARAMS_FILE}: found {_show(values)}, allowed is a mapping of parameters")
-    try:
-        Params.model_validate(values)
-    except ValidationError as error:
-        raise UserError(_explain(error)) from None
-    _check_names(values, choices)
-    _check_together(Params.model_validate(_resolve(values, choices)), choices)
+    _check_values(PARAMS_FILE, values)
+    _check_choices(choices)
+    _check_names(PARAMS_FILE, values, choices)
+    resolved = _resolve(values, choices)
+    _check_values(CHOICES_FILE, resolved)
+    _check_names(CHOICES_FILE, resolved, choices)
+    _check_together(Params.model_validate(resolved), choices)
 
 
 def read_yaml(path: Path) -> Any:
@@ -191,16 +196,27 @@ def read_yaml(path: Path) -> Any:
     Raises
     ------
     UserError
-        If the file is missing or not such YAML.
+        If the file is missing, larger than a person would write it, or not such YAML.
     """
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_PlainLoader)
+        return yaml.load(_read_text(path), Loader=_PlainLoader)
     except FileNotFoundError:
         raise UserError(f"{path}: missing; run from the folder that holds it") from None
     except (OSError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read: {error or type(error).__name__}") from None
     except (yaml.YAMLError, ValueError, ArithmeticError) as error:
-        raise UserError(f"{path}: not plain YAML: {' '.join(str(error).split())}") from None
+        raise UserError(f"{path}: not plain YAML: {' '.join(str(error).split())[:LINE_LENGTH]}") from None
+
+
+def _read_text(path: Path) -> str:
+    path.stat()  # raises what says why it is missing
+    if not path.is_file():  # a pipe would be waited for
+        raise UserError(f"{path}: cannot be read: not a file")
+    with path.open("rb") as file:
+        content = file.read(FILE_BYTES + 1)
+    if len(content) > FILE_BYTES:
+        raise UserError(f"{path}: {path.stat().st_size} bytes, allowed are at most {FILE_BYTES}")
+    return content.decode("utf-8")
 
 
 class _PlainLoader(yaml.SafeLoader):
@@ -216,10 +232,10 @@ class _PlainLoader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        keys = [key.value for key, _ in node.value]
-        twice = sorted({str(key) for key in keys if keys.count(key) > 1})
-        if twice:
-            raise yaml.constructor.ConstructorError(None, None, f"key {twice[0]!r} stands twice", node.start_mark)
+        times = Counter(str(key.value) for key, _ in node.value)
+        key, most = max(times.items(), key=itemgetter(1), default=("", 0))
+        if most > 1:
+            raise yaml.constructor.ConstructorError(None, None, f"key {_show(key)} stands twice", node.start_mark)
         return super().construct_mapping(node, deep)
 
 
@@ -231,17 +247,25 @@ _PlainLoader.add_implicit_resolver(
 )
 
 
+def _check_values(path: Path, values: Mapping[str, Any]) -> None:
+    try:
+        Params.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"{path}: {_explain(error)}") from None
+
+
 def _explain(error: ValidationError) -> str:
     # A misspelt key is unknown under one name and missing under the other: the former says more.
-    first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
+    unknown = ("extra_forbidden", "invalid_key")
+    first = min(error.errors(), key=lambda each: each["type"] not in unknown)
     key = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
+    if first["type"] in unknown:
         owner = _section_of(first["loc"])
-        return f"{PARAMS_FILE}: unknown parameter {key!r}, allowed are {', '.join(owner.model_fields)}"
+        return f"unknown parameter {_show(key)}, allowed are {', '.join(owner.model_fields)}"
     if first["type"] == "missing":
-        return f"{PARAMS_FILE}: parameter {key!r} is missing, add it (null is the default where there is one)"
-    allowed = first["msg"].removeprefix("Input should be ").replace("valid ", "")
-    return f"{PARAMS_FILE}: {key} is {_show(first['input'])}, allowed is: {allowed}"
+        return f"parameter {key!r} is missing, add it (null is the default where there is one)"
+    allowed = first["msg"].removeprefix("Input should be ").replace("valid ", "").replace("a integer", "an integer")
+    return f"{key} is {_show(first['input'])}, allowed is: {allowed}"
 
 
 def _section_of(location: tuple[Any, ...]) -> type[BaseModel]:
@@ -252,20 +276,36 @@ def _section_of(location: tuple[Any, ...]) -> type[BaseModel]:
 
 
 def _show(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python prints no integer of thousands of digits
+        return "a number of thousands of digits"
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _check_names(values: Mapping[str, Any], choices: Mapping[str, Any]) -> None:
+def _check_choices(choices: Any) -> None:
+    """Check what a person may have added to stages/choices.yaml: tables of lines, each with its keys."""
+    tables = set(_NAMES.values())
+    if not isinstance(choices, dict) or not tables <= {name for name in choices if isinstance(choices[name], dict)}:
+        raise UserError(f"{CHOICES_FILE}: found {_show(choices)}, allowed are the tables {', '.join(sorted(tables))}")
+    for table, keys in _LINE_KEYS.items():
+        for name, line in choices[table].items():
+            if not isinstance(line, dict) or set(line) != keys:
+                raise UserError(f"{CHOICES_FILE}: {table}.{name} is {_show(line)}, allowed are the keys {sorted(keys)}")
+    for table, key, kinds in (("networks", "size_multiple", {int}), ("scores", "best", {int, float})):
+        for name, line in choices[table].items():
+            if type(line[key]) not in kinds or not line[key] > 0:
+                allowed = "integer" if kinds == {int} else "number"
+                raise UserError(
+                    f"{CHOICES_FILE}: {table}.{name}.{key} is {_show(line[key])}, allowed is: {allowed} greater than 0"
+                )
+
+
+def _check_names(path: Path, values: Mapping[str, Any], choices: Mapping[str, Any]) -> None:
     for key, table in _NAMES.items():
         name = _get(values, key)
         if name is not None and name not in choices[table]:
-            raise UserError(f"{PARAMS_FILE}: {key} is {_show(name)}, allowed are: {', '.join(choices[table])}")
-    for table, keys in _LINE_KEYS.items():
-        for name, line in choices[table].items():
-            if set(line or ()) != keys:
-                found, allowed = sorted(line or ()), sorted(keys)
-                raise UserError(f"{CHOICES_FILE}: {table}.{name} has the keys {found}, allowed are {allowed}")
+            raise UserError(f"{path}: {key} is {_show(name)}, allowed are: {', '.join(map(str, choices[table]))}")
 
 
 def _check_together(params: Params, choices: Mapping[str, Any]) -> None:

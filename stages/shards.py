@@ -7,7 +7,9 @@ same files, at about half a millisecond a chunk; a pool is hundreds of thousands
 """
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+import stat
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import google_crc32c
@@ -21,16 +23,37 @@ CHECKSUM_BYTES = 4
 WRITE_BUFFER = 2**20  # many chunks a system call
 _zstd = numcodecs.Zstd(level=1)
 
-Codec = Callable[[bytes], bytes]
-
 # What stands between a chunk's raw bytes and its checksum, by the name that the array's metadata gives it.
-ENCODERS: dict[str, Codec] = {"raw": bytes, "zstd": _zstd.encode}
-DECODERS: dict[str, Codec] = {"raw": bytes, "zstd": _zstd.decode}
+ENCODERS: dict[str, Callable[[bytes], bytes]] = {"raw": bytes, "zstd": _zstd.encode}
 
 
 def checksum(data: bytes) -> int:
     """CRC-32C of some bytes, as Zarr's ``crc32c`` codec computes it."""
     return int(google_crc32c.value(data))
+
+
+def index_bytes(slots: int) -> int:
+    """Length of a shard's index, with its checksum."""
+    return slots * 16 + CHECKSUM_BYTES
+
+
+def raw_bytes(chunks: int, chunk_bytes: int, slots: int) -> int:
+    """Size of a shard of uncompressed chunks."""
+    return chunks * (chunk_bytes + CHECKSUM_BYTES) + index_bytes(slots)
+
+
+def read_file(path: Path, most: int) -> bytes:
+    """All of a file that is not to be larger than some bytes.
+
+    Raises
+    ------
+    UserError
+        If it is missing, larger, or no file.
+    """
+    with _opened(path) as (descriptor, size):
+        if size > most:
+            raise UserError(f"{path}: damaged: {size} bytes, expected at most {most}")
+        return os.pread(descriptor, most, 0)
 
 
 def write_shard(path: Path, chunks: Iterable[bytes], slots: int, compression: str) -> list[int]:
@@ -100,16 +123,11 @@ def read_index(path: Path, slots: int) -> np.ndarray:
     UserError
         If the shard is missing, too short or its index damaged.
     """
-    length = slots * 16 + CHECKSUM_BYTES
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            if size < length:
-                raise UserError(f"{path}: truncated: {size} bytes, expected more than {length}")
-            file.seek(-length, os.SEEK_END)
-            tail = file.read(length)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    length = index_bytes(slots)
+    with _opened(path) as (descriptor, size):
+        if size < length:
+            raise UserError(f"{path}: truncated: {size} bytes, expected more than {length}")
+        tail = os.pread(descriptor, length, size - length)
     if checksum(tail[:-CHECKSUM_BYTES]) != int.from_bytes(tail[-CHECKSUM_BYTES:], "little"):
         raise UserError(f"{path}: damaged or truncated: the checksum of its index does not match")
     return np.frombuffer(tail[:-CHECKSUM_BYTES], dtype="<u8").reshape(slots, 2)
@@ -147,7 +165,7 @@ def read_checksums(path: Path, slots: int, count: int) -> list[int]:
 
 
 def read_chunks(
-    path: Path, index: np.ndarray, slots: Sequence[int], checksums: Sequence[int], compression: str
+    path: Path, index: np.ndarray, slots: Sequence[int], checksums: Sequence[int], compression: str, chunk_bytes: int
 ) -> Iterable[bytes]:
     """Raw bytes of some chunks of one shard, each verified.
 
@@ -163,24 +181,67 @@ def read_chunks(
         What the checksum of each of them has to be.
     compression : {"raw", "zstd"}
         As it was written.
+    chunk_bytes : int
+        Raw bytes of a chunk; no more are ever allocated for one, whatever the file says.
 
     Raises
     ------
     UserError
         If a chunk is not the one that was written.
     """
-    decode = DECODERS[compression]
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    try:
+    most = chunk_bytes + chunk_bytes // 128 + 1024  # Zstandard's own bound is below that
+    with _opened(path) as (descriptor, size):
         for slot, expected in zip(slots, checksums, strict=True):
             offset, length = (int(number) for number in index[slot])
-            data = os.pread(descriptor, length, offset) if offset < 2**63 else b""
+            data = os.pread(descriptor, length, offset) if length <= most and offset + length <= size else b""
             encoded, stored = data[:-CHECKSUM_BYTES], data[-CHECKSUM_BYTES:]
             if len(data) != length or not checksum(encoded) == int.from_bytes(stored, "little") == expected:
                 raise UserError(f"{path}: damaged: chunk {slot} is not the one that was written")
-            yield decode(encoded)
+            raw = _decode(encoded, compression, chunk_bytes)
+            if raw is None:
+                raise UserError(f"{path}: damaged: chunk {slot} does not hold the {chunk_bytes} bytes of a pair")
+            yield raw
+
+
+def _decode(encoded: bytes, compression: str, size: int) -> bytes | None:
+    """What was encoded, or nothing if it is not of that size; decided before anything is allocated."""
+    if compression == "raw":
+        return encoded if len(encoded) == size else None
+    if _content_bytes(encoded) != size:
+        return None
+    raw = bytearray(size)
+    try:
+        _zstd.decode(encoded, raw)  # refuses further frames for which there is no room
+    except (RuntimeError, ValueError):
+        return None
+    return bytes(raw)
+
+
+def _content_bytes(frame: bytes) -> int | None:
+    """What a Zstandard frame says that it decodes to (RFC 8878, 3.1.1.1), if it does; numcodecs' own always do."""
+    if len(frame) < 5 or frame[:4] != b"\x28\xb5\x2f\xfd":
+        return None
+    single_segment = frame[4] >> 5 & 1
+    length = (single_segment, 2, 4, 8)[frame[4] >> 6]
+    start = 5 + (1 - single_segment) + (0, 1, 2, 4)[frame[4] & 3]  # after the window and the dictionary
+    if not length or len(frame) < start + length:
+        return None
+    return int.from_bytes(frame[start : start + length], "little") + (256 if length == 2 else 0)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[int, int]]:
+    """A file to read: its descriptor and its size; what is no file is refused, and a pipe not waited for."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise UserError(f"{path}: cannot be read: not a file")
+        yield descriptor, status.st_size
+    except OSError as error:  # a failing disk
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
     finally:
         os.close(descriptor)

@@ -6,6 +6,7 @@ missing shard from a good one; and, for a set taken from another, ``rows`` (n,),
 """
 
 import hashlib
+import json
 import math
 import os
 import queue
@@ -19,7 +20,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import zarr
 import zarr.codecs
-import zarr.errors
 
 from stages import shards
 from stages.errors import UserError
@@ -30,6 +30,12 @@ VERSION = 1
 # A shard is a file that DVC hashes and one worker holds: few of them, none of them large.
 SHARD_BYTES = 64 * 2**20
 SHARD_ROWS = 512
+
+# What a set may hold; far more than is ever written, and little enough to be read on any machine.
+PAIRS = 10**8
+PAIR_BYTES = 2**30
+METADATA_BYTES = 2**20
+METADATA_DEPTH = 50
 
 # Noise does not compress and costs time in trying; masks shrink a hundredfold.
 COMPRESSION = {"images": "raw", "masks": "zstd"}
@@ -73,8 +79,12 @@ class Layout:
     @property
     def shard_rows(self) -> int:
         """Pairs in a shard."""
-        pair_bytes = math.prod(self.image_shape) * np.dtype(self.dtype).itemsize
-        return max(1, min(SHARD_ROWS, SHARD_BYTES // pair_bytes))
+        return max(1, min(SHARD_ROWS, SHARD_BYTES // self.image_bytes))
+
+    @property
+    def image_bytes(self) -> int:
+        """Bytes of an image as it is stored."""
+        return math.prod(self.image_shape) * np.dtype(self.dtype).itemsize
 
     @property
     def shard_count(self) -> int:
@@ -222,10 +232,15 @@ class Pairs:
 
     def __init__(self, path: Path, order_seed: int | None = None) -> None:
         self.path = path
-        group = _open_group(path)
-        self.attributes: dict[str, Any] = dict(group.attrs)
-        self.layout = _read_layout(path, group)
-        self._checksums = _read_column(path, group, "checksums", (self.layout.count, 2))
+        try:
+            self.attributes = _read_attributes(path)
+            self.layout = _read_layout(path)
+            _check_shards(path, self.layout)
+            self._checksums = _read_checksums(path, self.layout.count)
+        except UserError as error:
+            raise UserError(f"{error}; {_how_to_restore(path)}") from None
+        except OSError as error:
+            raise UserError(f"{error.filename}: {error.strerror}; {_how_to_restore(path)}") from None
         self._indexes: dict[tuple[str, int], np.ndarray] = {}
         rows = np.arange(self.layout.count)
         self.order = rows if order_seed is None else np.random.default_rng(order_seed).permutation(rows)
@@ -281,13 +296,9 @@ class Pairs:
                     (rows[places] % self.layout.shard_rows).tolist(),
                     self._checksums[rows[places], column].tolist(),
                     COMPRESSION[name],
+                    out.itemsize * math.prod(out.shape[1:]),
                 )
                 for place, raw in zip(places, chunks, strict=True):
-                    if len(raw) != out[place].nbytes:
-                        raise UserError(
-                            f"{self.path / name}: pairs of {len(raw)} bytes, expected {out[place].nbytes}: "
-                            f"{out.dtype} {out.shape[1:]}"
-                        )
                     out[place] = np.frombuffer(raw, out.dtype).reshape(out.shape[1:])
         except UserError as error:
             raise UserError(f"{error}; {_how_to_restore(self.path)}") from None
@@ -350,82 +361,138 @@ def _write_column(group: zarr.Group, name: str, values: np.ndarray) -> None:
     array[...] = values
 
 
-def _read_column(path: Path, group: zarr.Group, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    if not (path / name / "c").exists():  # Zarr would read a missing chunk as zeros
-        raise UserError(f"{path / name}: missing; {_how_to_restore(path)}")
-    try:
-        values = np.asarray(group[name][...])  # type: ignore[index]
-    except Exception as error:  # Zarr raises many kinds for damaged metadata and chunks
-        raise UserError(f"{path / name}: cannot be read: {_one_line(error)}; {_how_to_restore(path)}") from None
-    if values.shape != shape:
-        raise UserError(f"{path / name}: shape {values.shape}, expected {shape}; {_how_to_restore(path)}")
-    return values
+def _read_checksums(path: Path, count: int) -> np.ndarray:
+    """The checksums of all pairs, read without Zarr, which makes zeros of a missing chunk."""
+    _check_array(
+        path / "checksums",
+        _read_metadata(path / "checksums", "array"),
+        {"shape": (count, 2), "dtype": "uint32", "chunk": (count, 2), "codecs": ["bytes", "crc32c"]},
+    )
+    file = path / "checksums" / "c" / "0" / "0"
+    size = count * 8 + shards.CHECKSUM_BYTES
+    content = shards.read_file(file, size)
+    values, stored = content[: -shards.CHECKSUM_BYTES], content[-shards.CHECKSUM_BYTES :]
+    if len(content) != size or shards.checksum(values) != int.from_bytes(stored, "little"):
+        raise UserError(f"{file}: damaged or truncated: its checksum does not match")
+    return np.frombuffer(values, dtype="<u4").reshape(count, 2)
 
 
-def _open_group(path: Path) -> zarr.Group:
+def _read_attributes(path: Path) -> dict[str, Any]:
+    """How a set was made, after checking that it is one and of this version."""
     if not path.is_dir():
-        raise UserError(f"{path}: missing; {_how_to_restore(path)}")
-    try:
-        group = zarr.open_group(path, mode="r", zarr_format=3)
-    except Exception as error:  # Zarr raises many kinds for damaged metadata
-        raise UserError(f"{path}: not a Zarr v3 group: {_one_line(error)}; {_how_to_restore(path)}") from None
-    found = group.attrs.get("format"), group.attrs.get("version")
-    if found[0] != FORMAT:
-        raise UserError(f"{path}: format {found[0]!r}, expected {FORMAT!r}")
-    if found[1] != VERSION:
-        raise UserError(f"{path}: version {found[1]!r} of the format, this Traincore reads version {VERSION}")
-    return group
+        raise UserError(f"{path}: missing")
+    attributes = _read_metadata(path, "group").get("attributes", {})
+    if not isinstance(attributes, dict) or attributes.get("format") != FORMAT:
+        found = attributes.get("format") if isinstance(attributes, dict) else attributes
+        raise UserError(f"{path / 'zarr.json'}: format {_short(found)}, expected {FORMAT!r}")
+    version = attributes.get("version")
+    if type(version) is not int or version != VERSION:
+        raise UserError(
+            f"{path / 'zarr.json'}: version {_short(version)} of the format, this Traincore reads version {VERSION}"
+        )
+    return attributes
 
 
-def _read_layout(path: Path, group: zarr.Group) -> Layout:
+def _read_layout(path: Path) -> Layout:
     """The layout of a set, after checking that its arrays are what `create` would make of it."""
-    try:
-        arrays: list[Any] = [group["images"], group["masks"]]
-        images, masks = (array.metadata.to_dict() for array in arrays)
-        count, *image_shape = (int(length) for length in arrays[0].shape)
-        layout = Layout(count, tuple(image_shape), str(images["data_type"]))  # type: ignore[arg-type]
-        if layout.dtype not in ("uint8", "float32") or len(layout.image_shape) != 3:
-            raise UserError(
-                f"{path / 'images'}: {layout.dtype} {(count, *image_shape)}, "
-                "expected uint8 or float32 (n, height, width, channels)"
-            )
-        for name, metadata, shape, dtype in (
-            ("images", images, layout.image_shape, layout.dtype),
-            ("masks", masks, layout.mask_shape, "uint8"),
-        ):
-            _check_array(path / name, metadata, layout, shape, dtype, COMPRESSION[name])
-    except UserError as error:
-        raise UserError(f"{error}; {_how_to_restore(path)}") from None
-    except Exception as error:  # whatever damaged metadata leads to
-        raise UserError(f"{path}: damaged metadata: {_one_line(error)}; {_how_to_restore(path)}") from None
+    images = _read_metadata(path / "images", "array")
+    shape: Any = images.get("shape")
+    dtype: Any = images.get("data_type")
+    if dtype not in ("uint8", "float32") or not _is_shape(shape, 4):
+        raise UserError(
+            f"{path / 'images' / 'zarr.json'}: {_short(dtype)} {_short(shape)}, "
+            "expected uint8 or float32 (n, height, width, channels)"
+        )
+    layout = Layout(shape[0], (shape[1], shape[2], shape[3]), dtype)
+    if layout.count > PAIRS or layout.image_bytes > PAIR_BYTES:
+        raise UserError(
+            f"{path / 'images' / 'zarr.json'}: {layout.count} pairs of {layout.image_bytes} bytes, "
+            f"expected at most {PAIRS} of {PAIR_BYTES}"
+        )
+    for name, metadata, pair_shape, pair_dtype in (
+        ("images", images, layout.image_shape, layout.dtype),
+        ("masks", _read_metadata(path / "masks", "array"), layout.mask_shape, "uint8"),
+    ):
+        codecs = ["bytes", "zstd", "crc32c"] if COMPRESSION[name] == "zstd" else ["bytes", "crc32c"]
+        expected = {
+            "shape": (layout.count, *pair_shape),
+            "dtype": pair_dtype,
+            "shard": (layout.shard_rows, *pair_shape),
+            "chunk": (1, *pair_shape),
+            "codecs": codecs,
+        }
+        _check_array(path / name, metadata, expected)
     return layout
 
 
-def _check_array(
-    path: Path, metadata: Mapping[str, Any], layout: Layout, shape: tuple[int, ...], dtype: str, compression: str
-) -> None:
-    sharding = metadata["codecs"][0]["configuration"]
-    found = {
-        "shape": tuple(metadata["shape"]),
-        "dtype": str(metadata["data_type"]),
-        "shard": tuple(metadata["chunk_grid"]["configuration"]["chunk_shape"]),
-        "chunk": tuple(sharding["chunk_shape"]),
-        "codecs": [codec["name"] for codec in sharding["codecs"]],
-    }
-    expected = {
-        "shape": (layout.count, *shape),
-        "dtype": dtype,
-        "shard": (layout.shard_rows, *shape),
-        "chunk": (1, *shape),
-        "codecs": ["bytes", "zstd", "crc32c"] if compression == "zstd" else ["bytes", "crc32c"],
-    }
-    for key, value in expected.items():
+def _check_array(path: Path, metadata: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Check that an array is stored as expected; without a "shard" there are chunks alone."""
+    try:
+        found = {
+            "shape": tuple(metadata["shape"]),
+            "dtype": metadata["data_type"],
+            "chunk": tuple(metadata["chunk_grid"]["configuration"]["chunk_shape"]),
+        }
+        codecs = metadata["codecs"]
+        if "shard" in expected:
+            sharding = codecs[0]["configuration"]
+            found |= {"shard": found["chunk"], "chunk": tuple(sharding["chunk_shape"])}
+            codecs = sharding["codecs"]
+        found["codecs"] = [codec["name"] for codec in codecs]
+        found["byte order"] = codecs[0].get("configuration", {}).get("endian", "little")
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise UserError(f"{path / 'zarr.json'}: damaged metadata: {type(error).__name__} {_short(error)}") from None
+    for key, value in {**expected, "byte order": "little"}.items():
         if found[key] != value:
-            raise UserError(f"{path}: {key} {found[key]}, expected {value}")
+            raise UserError(f"{path / 'zarr.json'}: {key} {_short(found[key])}, expected {value}")
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+def _check_shards(path: Path, layout: Layout) -> None:
+    """Check that all shards are there, and those of images, which are not compressed, of the size that they have to be.
+
+    So what the metadata says is compared with what is on disk before anything of that size is allocated.
+    """
+    for shard in range(layout.shard_count):
+        for name in COMPRESSION:
+            file = _shard_path(path, name, shard)
+            if not file.is_file():
+                raise UserError(f"{file}: {'not a file' if file.exists() else 'missing'}")
+        file, rows = _shard_path(path, "images", shard), len(layout.shard_range(shard))
+        size, expected = file.stat().st_size, shards.raw_bytes(rows, layout.image_bytes, layout.shard_rows)
+        if size != expected:
+            raise UserError(
+                f"{file}: {'truncated' if size < expected else 'damaged'}: {size} bytes, expected {expected}"
+            )
+
+
+def _read_metadata(path: Path, kind: str) -> dict[str, Any]:
+    """The zarr.json of a group or an array, as plain data."""
+    file = path / "zarr.json"
+    try:
+        metadata = json.loads(shards.read_file(file, METADATA_BYTES))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{file}: damaged metadata: {_short(error)}") from None
+    if not isinstance(metadata, dict) or (metadata.get("zarr_format"), metadata.get("node_type")) != (3, kind):
+        raise UserError(f"{file}: not the metadata of a Zarr v3 {kind}")
+    level: list[Any] = [metadata]
+    for _ in range(METADATA_DEPTH):
+        inner = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list)]
+        level = [value for values in inner for value in values]
+    if level:
+        raise UserError(f"{file}: damaged metadata: nested more than {METADATA_DEPTH} deep")
+    return metadata
+
+
+def _is_shape(value: Any, axes: int) -> bool:
+    return isinstance(value, list) and len(value) == axes and all(type(n) is int and n > 0 for n in value)
+
+
+def _short(value: object) -> str:
+    try:
+        text = str(value) if isinstance(value, Exception | tuple | list) else repr(value)
+    except ValueError:  # Python prints no integer of thousands of digits
+        text = "a number of thousands of digits"
+    return " ".join(text.split())[:100]
 
 
 def _how_to_restore(path: Path) -> str:
