@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # The environment alone.
 setup: $(VENV)/installed
 
-.PHONY: setup repro test lint bench requirements
+.PHONY: setup repro test lint bench torture requirements
 
 repro: $(VENV)/installed
 	dvc repro
@@ -21,6 +21,11 @@ lint: $(VENV)/installed
 
 bench: $(VENV)/installed
 	python -m tests.benchmarks
+
+# Kills the real pipeline at random moments and compares what it then leaves with an undisturbed run.
+ROUNDS ?= 20
+torture: $(VENV)/installed
+	python -m tests.torture $(ROUNDS)
 
 $(VENV)/installed: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and f"{sys.executable} is Python {sys.version.split()[0]}, Traincore needs 3.11: make PYTHON=…")'

@@ -36,6 +36,8 @@ def run(stage: str, main: Callable[[], None]) -> None:
         full = f", {hardware.free_bytes(Path()) / 1e6:,.0f} MB are free here" if error.errno == errno.ENOSPC else ""
         path = error.filename or "a file"
         sys.exit(f"{stage}: {path}: {error.strerror or error}{full}{_what_dvc_removed()}")
+    except MemoryError:
+        sys.exit(f"{stage}: not enough memory; smaller batches or images need less{_what_dvc_removed()}")
     except KeyboardInterrupt:
         print(f"{stage}: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         sys.exit(130)

@@ -97,6 +97,7 @@ def set_up_tensorflow() -> int:
         gpus = tf.config.list_physical_devices("GPU")
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
+    tf.config.experimental.enable_op_determinism()  # costs nothing that can be measured on a processor
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
     return threads

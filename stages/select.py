@@ -100,7 +100,7 @@ def _walk(steps: Iterator[Walk], walk: Walk, learner: "Learner", saved: Checkpoi
 
 def _settings(params: Params) -> Settings:
     options = params.select
-    max_passes = 1 if options.passes == 1 else options.max_passes
+    max_passes = {1: 1, "until_certified": options.max_passes}[options.passes]
     return Settings(params.precision, params.bar, options.scan_size, options.batch_size, options.max_epochs, max_passes)
 
 

@@ -129,6 +129,11 @@ def test_an_error_of_the_file_system_ends_in_a_line(
     assert end_of(failing_with(error), capsys) == (line, "")
 
 
+def test_a_lack_of_memory_ends_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    line = "select: not enough memory; smaller batches or images need less"
+    assert end_of(failing_with(MemoryError()), capsys) == (line, "")
+
+
 def test_an_interrupt_ends_with_130(capsys: pytest.CaptureFixture[str]) -> None:
     assert end_of(failing_with(KeyboardInterrupt()), capsys) == (
         130,
