@@ -53,6 +53,13 @@ def end_with_parent(with_signal: signal.Signals) -> None:
         os.kill(os.getpid(), with_signal)
 
 
+def start_worker() -> None:
+    """Have a worker process leave interrupts to the stage, and end with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    end_with_parent(signal.SIGKILL)
+
+
 def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 

@@ -1,7 +1,6 @@
 """Stage ``generate``: draw or import the pairs of one set, train or test, into ``data/``."""
 
 import shutil
-import signal
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -12,7 +11,7 @@ import numpy as np
 
 from stages import datasets, hardware, store
 from stages.checkpoints import checkpoint
-from stages.entry import end_with_parent, run, whole
+from stages.entry import run, start_worker, whole
 from stages.errors import UserError
 from stages.params import load
 from stages.progress import Progress
@@ -55,9 +54,7 @@ def _write_shards(source: datasets.Source, path: Path, workers: int, title: str)
     missing = [shard for shard in shards if shard not in found]
     done = sum(map(len, found.values()))
     with (
-        ProcessPoolExecutor(
-            max(1, min(workers, len(missing))), initializer=end_with_parent, initargs=(signal.SIGKILL,)
-        ) as processes,
+        ProcessPoolExecutor(max(1, min(workers, len(missing))), initializer=start_worker) as processes,
         Progress(title, layout.count, "pair") as progress,
     ):
         if done:

@@ -1,19 +1,21 @@
 """The stage `generate` as a person runs it: the same bytes with any number of workers, all of a set or nothing."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import zarr
 
-from stages import generate
+from stages import generate, hardware, store
 from stages.datasets.ellipses import Ellipses
 from stages.errors import UserError
-from stages.store import Layout, Pairs
+from stages.store import Block, Layout, Pairs
 from tests.conftest import Change, change_parameters
 from tests.project import ROOT
 
@@ -114,11 +116,62 @@ def test_a_disk_that_is_full_ends_in_one_line_and_leaves_the_old_set(generated: 
     _, err = run.communicate(timeout=60)
     assert run.returncode == 1
     line = err.splitlines()[-1]
-    assert line.startswith("generate: data/train.partial.zarr/images/c/")
-    assert line.endswith(": cannot be written: File too large")
+    assert re.fullmatch(
+        r"generate: \S+/set\.zarr/images/c/\S+: cannot be written: File too large; .* MB are free .*", line
+    )
     assert "Traceback" not in err
     assert tree(folder / "data") == before
     assert [path.name for path in (folder / "data").iterdir()] == ["train.zarr"]
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """The source of the tests, which cannot draw from some row on."""
+
+    source: Ellipses
+    layout: Layout
+    stop: int
+
+    def draw(self, rows: range) -> Block:
+        if rows.start >= self.stop:
+            raise UserError("killed")
+        return self.source.draw(rows)
+
+
+def test_an_interrupted_run_goes_on_with_the_shards_that_it_has(tmp_path: Path) -> None:
+    source = Ellipses(Layout(COUNT, (32, 32, 3), "uint8"), 1, 4, 8, "rectangle")
+    straight = generate._write_shards(source, tmp_path / "straight", 1, "straight")
+    with pytest.raises(UserError, match="killed"):
+        generate._write_shards(Interrupted(source, source.layout, 1024), tmp_path / "set", 1, "first")
+    shards = [tmp_path / "set" / "images" / "c" / str(shard) / "0" / "0" / "0" for shard in range(3)]
+    assert [shard.exists() for shard in shards] == [True, True, False]
+    shards[1].write_bytes(shards[1].read_bytes()[:-1])  # as after a power cut
+    kept = shards[0].stat().st_ino
+    assert np.array_equal(generate._write_shards(source, tmp_path / "set", 2, "second"), straight)
+    assert shards[0].stat().st_ino == kept
+    assert tree(tmp_path / "set") == tree(tmp_path / "straight")
+
+
+def test_metadata_that_an_interrupted_run_left_are_written_anew(tmp_path: Path) -> None:
+    layout = Layout(3, (8, 8, 3), "uint8")
+    for name in ("straight", "interrupted"):
+        path = tmp_path / name
+        if name == "interrupted":
+            store.create(path, layout, {"set": "half"})
+            store.finish(path, np.zeros((3, 2), np.uint32), np.arange(3))
+        block = Block(np.zeros((3, 8, 8, 3), np.uint8), np.zeros((3, 8, 8, 1), np.uint8))
+        checksums = store.write_shard(path, layout, 0, block)
+        store.create(path, layout, {"set": "whole"})
+        store.finish(path, checksums)
+    assert tree(tmp_path / "interrupted") == tree(tmp_path / "straight")
+
+
+def test_a_disk_without_room_is_refused_before_any_work(change: Change, monkeypatch: pytest.MonkeyPatch) -> None:
+    change(**PARAMETERS)
+    monkeypatch.setattr(hardware, "free_bytes", lambda path: 2_000_000)
+    with pytest.raises(UserError, match=r"set\.zarr: 3 MB are needed on its disk, 2 MB are free; make room"):
+        generate.main("train")
+    assert not list(Path("data").iterdir())
 
 
 def test_a_failure_on_the_way_leaves_nothing(change: Change, monkeypatch: pytest.MonkeyPatch) -> None:
