@@ -10,7 +10,10 @@ from stages.store import Block, Layout
 class Source(Protocol):
     """Where pairs come from; picklable, so that several processes can draw from it."""
 
-    layout: Layout
+    @property
+    def layout(self) -> Layout:
+        """What the pairs look like."""
+        ...
 
     def draw(self, rows: range) -> Block:
         """The pairs of a range of rows; the same whatever range they are asked for in."""
