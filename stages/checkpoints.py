@@ -2,7 +2,7 @@
 
 They lie in ``.traincore/checkpoints/STAGE/KEY`` of the repository, also those of an experiment that DVC runs in a
 copy of it under ``.dvc/tmp``: outside of a stage's outputs, which DVC deletes before it runs. KEY stands for all
-that a result depends on, so that a checkpoint is found by the same run alone. It is gone once the stage is done.
+that a result depends on, so that a checkpoint is found by the same run alone. It is gone once the next stage starts.
 """
 
 import fcntl
@@ -28,6 +28,8 @@ from stages.params import Params
 FOLDER = Path(".traincore/checkpoints")
 STATE = "state.npz"
 WORKSPACE = "workspace"
+DONE = "done"
+LOCK = "lock"
 SECONDS = "TRAINCORE_CHECKPOINT_SECONDS"
 DEFAULT_SECONDS = 60.0
 KEPT = 8  # of experiments in copies of the repository, which may still come back for them
@@ -115,9 +117,9 @@ class Checkpoint:
 
 @contextmanager
 def checkpoint(
-    stage: str, params: Params, inputs: Mapping[str, str], machine: Mapping[str, Any]
+    stage: str, params: Params, inputs: Mapping[str, str], machine: Mapping[str, Any], keep: bool = True
 ) -> Iterator[Checkpoint]:
-    """The checkpoint of this run, found by all that its result depends on; removed if the block ends well.
+    """The checkpoint of this run, found by all that its result depends on.
 
     Parameters
     ----------
@@ -129,6 +131,9 @@ def checkpoint(
         A digest of the content of each file or set that it reads.
     machine : mapping
         What else decides on the last bits of a result: threads, processor, precision policy.
+    keep : bool
+        Whether to keep it until the next stage starts: only then has DVC put the outputs into its cache, which takes
+        long for large ones, and DVC may be killed on the way.
 
     Yields
     ------
@@ -148,15 +153,22 @@ def checkpoint(
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:20]
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        with _lock(parent / "lock"):
+        with _lock(parent.parent / "lock"):
             _remove_stale(parent, key, workspace)
             folder, lock = _take_folder(parent, key)
-        (folder / WORKSPACE).write_text(workspace, encoding="utf-8")
+            (folder / WORKSPACE).write_text(workspace, encoding="utf-8")
+            (folder / DONE).unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"{error.filename or parent}: cannot be written: {error.strerror or error}") from None
     with lock:
-        yield Checkpoint(folder, stage)
-        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            yield Checkpoint(folder, stage)
+            (folder / DONE).touch()
+        finally:
+            with _lock(parent.parent / "lock"):
+                finished = (folder / DONE).exists()
+                if not _is_used(folder) or (finished and not keep):
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
 def digest(path: Path) -> str:
@@ -198,29 +210,47 @@ def _lock_at_once(path: Path) -> IO[bytes] | None:
     return file
 
 
+def _is_used(folder: Path) -> bool:
+    """Whether a run left anything to go on from."""
+    return any(path.name not in (LOCK, WORKSPACE, DONE) for path in folder.iterdir())
+
+
 def _take_folder(parent: Path, key: str) -> tuple[Path, IO[bytes]]:
-    """The first folder of this key that no other process uses."""
-    for number in itertools.count():
-        folder = parent / (f"{key}-{number}" if number else key)
+    """The first folder of this key that no other process uses; one that holds something before others."""
+    there = sorted((folder for folder in parent.glob(f"{key}*") if _is_used(folder)), key=lambda folder: folder.name)
+    new = (parent / f"{key}-{number}" for number in itertools.count())
+    for folder in itertools.chain(there, new):
         folder.mkdir(exist_ok=True)
-        if lock := _lock_at_once(folder / "lock"):
+        if lock := _lock_at_once(folder / LOCK):
             return folder, lock
     raise AssertionError("unreachable")
 
 
 def _remove_stale(parent: Path, key: str, workspace: str) -> None:
-    """Remove what earlier runs of this workspace left under other keys, and the oldest of other workspaces."""
-    others = [folder for folder in parent.iterdir() if folder.is_dir() and folder.name.split("-")[0] != key]
-    of_copies = 0
-    for folder in sorted(others, key=lambda folder: folder.stat().st_mtime, reverse=True):
-        if lock := _lock_at_once(folder / "lock"):
-            with lock:
-                marker = folder / WORKSPACE
-                if marker.is_file() and marker.read_text(encoding="utf-8") != workspace:
-                    of_copies += 1
-                    if of_copies <= KEPT:
-                        continue
-                shutil.rmtree(folder, ignore_errors=True)
+    """Remove what earlier runs left: of this stage with other keys, of other stages that are done.
+
+    What a run in another workspace left may be come back for; of those, the newest are kept.
+    """
+    for folder in parent.parent.glob("*/*/"):
+        if folder.parent != parent and (folder / DONE).exists() and _workspace(folder) == workspace:
+            _remove_if_free(folder)
+    others = [folder for folder in parent.glob("*/") if folder.name.split("-")[0] != key]
+    for folder in [folder for folder in others if _workspace(folder) == workspace]:
+        _remove_if_free(folder)
+    elsewhere = [folder for folder in others if folder.exists() and _workspace(folder) != workspace]
+    for folder in sorted(elsewhere, key=lambda folder: folder.stat().st_mtime)[:-KEPT]:
+        _remove_if_free(folder)
+
+
+def _workspace(folder: Path) -> str:
+    marker = folder / WORKSPACE
+    return marker.read_text(encoding="utf-8") if marker.is_file() else ""
+
+
+def _remove_if_free(folder: Path) -> None:
+    if lock := _lock_at_once(folder / LOCK):
+        with lock:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _read(path: Path, stage: str) -> State | None:

@@ -1,7 +1,6 @@
 """How every stage starts and ends: one line for what a person has to change, outputs whole or not at all."""
 
 import csv
-import ctypes
 import errno
 import fcntl
 import json
@@ -14,43 +13,26 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from stages import hardware
+from stages import end_with_parent, hardware
 from stages.errors import UserError
-
-PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
 def run(stage: str, main: Callable[[], None]) -> None:
-    """Run a stage; end the process with 1 and one line if a person has to change something, 130 if interrupted.
-
-    Under DVC the stage ends with it: nobody would wait for its outputs.
-    """
-    signal.signal(signal.SIGTERM, _interrupt)
-    if "DVC_STAGE" in os.environ:
-        end_with_parent(signal.SIGTERM)
+    """Run a stage; end the process with 1 and one line if a person has to change something, 130 if interrupted."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _interrupt)
     try:
         main()
     except UserError as error:
         sys.exit(f"{stage}: {error}{_what_dvc_removed()}")
     except OSError as error:
-        full = f", {hardware.free_bytes(Path()) / 1e6:,.0f} MB are free here" if error.errno == errno.ENOSPC else ""
-        path = error.filename or "a file"
-        sys.exit(f"{stage}: {path}: {error.strerror or error}{full}{_what_dvc_removed()}")
+        sys.exit(f"{stage}: {error.filename or 'a file'}: {error.strerror or error}{_what_dvc_removed()}")
     except MemoryError:
         sys.exit(f"{stage}: not enough memory; smaller batches or images need less{_what_dvc_removed()}")
     except KeyboardInterrupt:
         print(f"{stage}: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         sys.exit(130)
-
-
-def end_with_parent(with_signal: signal.Signals) -> None:
-    """Have this process get a signal when its parent ends, however that ends; on Linux alone."""
-    parent = os.getppid()
-    prctl = getattr(ctypes.CDLL(None), "prctl", None)
-    if prctl is not None:
-        prctl(PR_SET_PDEATHSIG, with_signal.value, 0, 0, 0)
-    if os.getppid() != parent:  # it ended in between
-        os.kill(os.getpid(), with_signal)
 
 
 def start_worker() -> None:
@@ -61,6 +43,8 @@ def start_worker() -> None:
 
 
 def _interrupt(*_: object) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):  # a second one would disturb the clean-up
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
@@ -100,6 +84,13 @@ def _whole(targets: Sequence[Path], partials: list[Path]) -> Iterator[list[Path]
         for partial, target in zip(partials, targets, strict=True):
             _remove(target)
             partial.replace(target)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        names, free = ", ".join(map(str, targets)), hardware.free_bytes(targets[0]) / 1e6
+        raise UserError(
+            f"{names}: the disk is full, {free:,.0f} MB are free; make room and run the same command again"
+        ) from None
     finally:
         for partial in partials:
             _remove(partial)
@@ -114,8 +105,9 @@ def _alone(target: Path) -> Iterator[None]:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
             file.seek(0)
+            process = file.read().strip() or "unknown"
             raise UserError(
-                f"{target}: process {file.read().strip() or 'unknown'} is writing it; wait for it or end it"
+                f"{target}: process {process} is writing it: `kill {process}`, then run the same command again"
             ) from None
         file.truncate(0)
         file.write(str(os.getpid()))

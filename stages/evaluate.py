@@ -51,9 +51,10 @@ def main() -> None:
     inputs = {"pool": pool.digest, "test": test.digest, "model": digest(MODEL), "core": digest(CORE_TABLE)}
     machine = {"threads": threads, "processor": hardware.processor()}
     with (
-        checkpoint("evaluate", params, inputs, machine) as saved,
+        checkpoint("evaluate", params, inputs, machine, keep=False) as saved,
         whole(METRICS, DISTRIBUTION) as (metrics, curve),
     ):
+        hardware.require_space(METRICS, 200 * (len(pool) + len(test)))
         clock.go_on(saved.found)
         with Progress("evaluate", len(test) + len(pool), "pair") as progress:
             predictors = [learner.Predictor(network, test), learner.Predictor(network, pool)]

@@ -1,5 +1,6 @@
 """Stage ``generate``: draw or import the pairs of one set, train or test, into ``data/``."""
 
+import os
 import shutil
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -32,11 +33,18 @@ def main(item: str) -> None:
         whole(target) as (path,),
     ):
         unfinished = saved.folder / "set.zarr"
-        hardware.require_space(unfinished, source.layout.bytes)
         checksums = _write_shards(source, unfinished, workers, f"generate {item}")
         store.create(unfinished, source.layout, attributes)
         store.finish(unfinished, checksums)
-        shutil.move(unfinished, path)
+        shutil.copytree(unfinished, path, copy_function=_link)
+
+
+def _link(source: str, target: str) -> None:
+    """Give a file a second name; where that cannot be, copy it."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def _write_shards(source: datasets.Source, path: Path, workers: int, title: str) -> np.ndarray:
@@ -53,6 +61,7 @@ def _write_shards(source: datasets.Source, path: Path, workers: int, title: str)
     found = {shard: checksums for shard, checksums in written.items() if checksums is not None}
     missing = [shard for shard in shards if shard not in found]
     done = sum(map(len, found.values()))
+    hardware.require_space(path, layout.bytes * (1 - done / layout.count))
     with (
         ProcessPoolExecutor(max(1, min(workers, len(missing))), initializer=start_worker) as processes,
         Progress(title, layout.count, "pair") as progress,

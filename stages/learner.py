@@ -1,7 +1,7 @@
 """A network with its optimizer: fit an epoch, score pairs, save, load."""
 
 import json
-import tempfile
+import shutil
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -209,16 +209,21 @@ class Learner(Predictor):
             If a weight is not finite, or the file cannot be written.
         """
         self._require_finite(self._variables())
+        folder = path.with_suffix(".saving")
+        shutil.rmtree(folder, ignore_errors=True)  # left by a killed run
         try:
-            with tempfile.TemporaryDirectory(dir=path.parent, suffix=".partial") as folder:
-                saved = Path(folder) / "network.keras"
-                self.network.save(saved)
-                _copy_reproducibly(saved, path)
-        except (OSError, RuntimeError) as error:  # HDF5 raises RuntimeError where a disk is full
-            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-            raise UserError(
-                f"{path}: cannot be written: {reason}; it takes {2 * self.file_bytes / 1e6:.0f} MB"
-            ) from None
+            folder.mkdir()
+            saved = folder / "network.keras"
+            self.network.save(saved)
+            _copy_reproducibly(saved, path)
+        except (OSError, RuntimeError) as error:
+            reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
+            if isinstance(error, RuntimeError) and "No space left" not in reason:  # what HDF5 says of a full disk
+                raise
+            needed = 2 * self.file_bytes / 1e6
+            raise UserError(f"{path}: cannot be written: {reason}; it takes {needed:.0f} MB") from None
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     @property
     def file_bytes(self) -> int:

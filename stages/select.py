@@ -34,7 +34,7 @@ def main() -> None:
     pairs = Pairs(POOL, params.select.order_seed)
     choose = strategy(params.select.strategy)
     threads = hardware.set_up_tensorflow()
-    from stages.learner import Learner  # imports TensorFlow, which takes seconds that bad input need not wait for
+    from stages.learner import PREDICTION_BATCH, Learner  # imports TensorFlow: bad input need not wait for that
 
     learner = Learner.load(SEED_MODEL, pairs, params, params.select.batch_size)
     machine = {"threads": threads, "processor": hardware.processor(), "precision_policy": learner.policy}
@@ -43,14 +43,13 @@ def main() -> None:
         checkpoint("select", params, inputs, machine) as saved,
         whole(MODEL, CORE, CORE_TABLE, METRICS, CURVE) as (model, core, table, metrics, curve),
     ):
-        hardware.require_space(MODEL, 2 * learner.file_bytes)
-        hardware.require_space(saved.folder, 2 * learner.file_bytes)
+        hardware.require_space(MODEL, 4 * learner.file_bytes)  # two checkpoints, the network and a copy of it
         clock.go_on(saved.found)
         walk = Walk.start(len(pairs), params.seed_training.count)
         if saved.found:
             walk = Walk.from_plain(saved.found.plain["walk"])
             learner.restore(saved.found.arrays)
-        _walk(choose(learner, walk, _settings(params)), walk, learner, saved, clock)
+        _walk(choose(learner, walk, _settings(params, PREDICTION_BATCH)), walk, learner, saved, clock)
         learner.save(model)
         rows = pairs.order[[choice.position for choice in walk.chosen]]
         hardware.require_space(CORE, replace(pairs.layout, count=len(rows)).bytes)
@@ -94,14 +93,23 @@ def _walk(steps: Iterator[Walk], walk: Walk, learner: "Learner", saved: Checkpoi
         for _ in steps:
             _show(walk, progress)
             saved.save_if_due(state)
+        saved.save(state())
         if walk.certified is False:
             progress.warn("select.max_passes are over and the last one still found failures: no certificate")
 
 
-def _settings(params: Params) -> Settings:
+def _settings(params: Params, check_size: int) -> Settings:
     options = params.select
     max_passes = {1: 1, "until_certified": options.max_passes}[options.passes]
-    return Settings(params.precision, params.bar, options.scan_size, options.batch_size, options.max_epochs, max_passes)
+    return Settings(
+        precision=params.precision,
+        bar=params.bar,
+        scan_size=options.scan_size,
+        batch_size=options.batch_size,
+        max_epochs=options.max_epochs,
+        max_passes=max_passes,
+        check_size=check_size,
+    )
 
 
 def _place(walk: Walk) -> int:

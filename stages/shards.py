@@ -19,6 +19,7 @@ import numpy as np
 from stages import hardware
 from stages.errors import UserError
 
+SHARD_BYTES = 64 * 2**20  # about the most that one takes
 CHECKSUM_BYTES = 4
 WRITE_BUFFER = 2**20  # many chunks a system call
 _zstd = numcodecs.Zstd(level=1)
@@ -85,7 +86,8 @@ def write_shard(path: Path, chunks: Iterable[bytes], slots: int, compression: st
     except OSError as error:
         free = hardware.free_bytes(path) / 1e6
         raise UserError(
-            f"{path}: cannot be written: {error.strerror or error}; {free:,.0f} MB are free on its disk"
+            f"{path}: cannot be written: {error.strerror or error}; {free:,.0f} MB are free on its disk, "
+            f"a shard takes up to {SHARD_BYTES / 1e6:.0f} MB"
         ) from None
 
 

@@ -28,7 +28,6 @@ FORMAT = "traincore.pairs"
 VERSION = 1
 
 # A shard is a file that DVC hashes and one worker holds: few of them, none of them large.
-SHARD_BYTES = 64 * 2**20
 SHARD_ROWS = 512
 
 # What a set may hold; far more than is ever written, and little enough to be read on any machine.
@@ -79,7 +78,7 @@ class Layout:
     @property
     def shard_rows(self) -> int:
         """Pairs in a shard."""
-        return max(1, min(SHARD_ROWS, SHARD_BYTES // self.image_bytes))
+        return max(1, min(SHARD_ROWS, shards.SHARD_BYTES // self.image_bytes))
 
     @property
     def image_bytes(self) -> int:

@@ -35,8 +35,7 @@ def main() -> None:
         checkpoint("train_seed", params, {"pool": pairs.digest}, machine) as saved,
         whole(MODEL, METRICS, CURVE) as (model, metrics, curve),
     ):
-        hardware.require_space(MODEL, 2 * student.file_bytes)
-        hardware.require_space(saved.folder, 2 * student.file_bytes)
+        hardware.require_space(MODEL, 4 * student.file_bytes)  # two checkpoints, the network and a copy of it
         clock.go_on(saved.found)
         epochs: list[Epoch] = []
         if saved.found:
@@ -52,6 +51,7 @@ def main() -> None:
             if saved.found:
                 progress.go_on(len(epochs))
             train(student, seeds, params, epochs, progress)
+        saved.save(state())
         student.save(model)
         write_csv(curve, ["epoch", "score", "loss"], [[number, *epoch] for number, epoch in enumerate(epochs, 1)])
         write_json(

@@ -47,11 +47,30 @@ def test_the_same_run_finds_what_it_saved() -> None:
     assert found.arrays["weights"].dtype == np.float32
 
 
-def test_a_run_that_ends_well_leaves_nothing() -> None:
-    interrupt()
-    with checkpoint("select", Params.model_construct(precision=0.85), {"pool": "data"}, MACHINE) as saved:
-        assert saved.found
+def finish(keep: bool = True, stage: str = "select") -> State | None:
+    """A run that saves a state and ends well; returns what it found."""
+    params = Params.model_construct(precision=0.85)
+    with checkpoint(stage, params, {"pool": "data"}, MACHINE, keep=keep) as saved:
+        saved.save(STATE)
+    return saved.found
+
+
+def test_a_run_that_ended_well_is_found_until_the_next_stage_starts_since_dvc_may_be_killed_meanwhile() -> None:
+    finish()
+    assert finish()
+    finish(stage="train_seed")
+    assert [path.parent.parent.name for path in states()] == ["train_seed"]
+    interrupt(stage="evaluate")
+    assert [path.parent.parent.name for path in states()] == ["evaluate"]
+    assert finish(stage="evaluate", keep=False)
     assert not states()
+
+
+def test_a_run_that_saved_nothing_leaves_nothing() -> None:
+    params = Params.model_construct(precision=0.85)
+    with suppress(UserError), checkpoint("select", params, {"pool": "data"}, MACHINE):
+        raise UserError("bad input")
+    assert not list(Path(".traincore/checkpoints/select").iterdir())
 
 
 @pytest.mark.parametrize("change", [{"precision": 0.9}, {"data": "other"}, {"threads": 1}])
@@ -109,13 +128,15 @@ def test_of_many_interrupted_experiments_the_newest_are_kept(workspace: Path, mo
 
 
 def _hold(entered: "multiprocessing.synchronize.Event", done: "multiprocessing.synchronize.Event") -> None:
+    checkpoints._digest_of_code = lambda: "code"  # that of this process is another
     with checkpoint("select", Params.model_construct(precision=0.85), {"pool": "data"}, MACHINE) as saved:
         saved.save(STATE)
         entered.set()
         done.wait(20)
 
 
-def test_two_of_the_same_run_at_once_do_not_share() -> None:
+def test_two_of_the_same_run_at_once_do_not_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints, "_digest_of_code", lambda: "code")
     context = multiprocessing.get_context("spawn")
     entered, done = context.Event(), context.Event()
     process = context.Process(target=_hold, args=(entered, done))
@@ -123,13 +144,24 @@ def test_two_of_the_same_run_at_once_do_not_share() -> None:
     try:
         assert entered.wait(20)
         assert interrupt(state=State({"tested": 1}, {})) is None
+        assert len(states()) == 2
         assert interrupt(precision=0.9) is None  # does not remove what is in use
         assert len(states()) == 2
     finally:
         done.set()
         process.join(20)
     assert process.exitcode == 0
-    assert len(states()) == 1
+    assert len(states()) == 2
+    found = interrupt()  # of those that no process uses any more, the first
+    assert found is not None
+    assert found.plain == STATE.plain
+
+
+def test_one_with_a_state_is_found_before_one_without() -> None:
+    interrupt()
+    (folder,) = (path.parent for path in states())
+    folder.rename(folder.with_name(f"{folder.name}-1"))
+    assert interrupt()
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "empty", "garbage"])

@@ -24,6 +24,7 @@ from tests.project import SMALL, make_small_project, run
 CHANGES: dict[str, Any] = {**SMALL, "select": {"batch_size": 8, "max_epochs": 3}}
 COMMANDS = (["dvc", "repro"], ["dvc", "repro"], ["dvc", "exp", "run"], ["dvc", "exp", "run", "--temp"])
 CERTIFIED = ["-S", "select.passes=until_certified", "-S", "select.max_passes=3"]
+SHELLS = ("/bin/sh", "/bin/bash")
 ORPHAN_SECONDS = 10.0
 
 Kill = Callable[[subprocess.Popen[bytes], Path], None]
@@ -40,6 +41,7 @@ def main(rounds: int, seed: int) -> int:
             started = time.monotonic()
             _finish(project, ["dvc", "exp", "run", *options])
             references[name] = _results(project), time.monotonic() - started
+            _require_true_certificate(project)
             print(f"undisturbed, {name}: {references[name][1]:.0f} s", flush=True)
         failures = 0
         for number in range(1, rounds + 1):
@@ -53,7 +55,7 @@ def main(rounds: int, seed: int) -> int:
                 _apply(project)
             same = _results(project) == expected
             failures += not same
-            left = sorted(path.name for path in (project / ".traincore").glob("checkpoints/*/*/state.npz"))
+            left = sorted(path.name for path in (project / ".traincore").glob("checkpoints/*/*/"))
             resumed = output.count("goes on from")
             verdict = "identical" if same else f"DIFFERENT: {_difference(_results(project), expected)}"
             print(
@@ -67,6 +69,15 @@ def main(rounds: int, seed: int) -> int:
     return failures
 
 
+def _require_true_certificate(project: Path) -> None:
+    """Stage `evaluate` has to count no failure where `select` certified that there is none."""
+    select, evaluate = (json.loads((project / f"metrics/{name}.json").read_text()) for name in ("select", "evaluate"))
+    failures = evaluate["rejected"].get("below_bar", 0) + evaluate["chosen"]["below_bar"]
+    print(f"passes {select['passes']}, certified {select['certified']}, pairs below the bar {failures}", flush=True)
+    if select["certified"] and failures:
+        raise SystemExit("the certificate is false")
+
+
 def _copy(pristine: Path, target: Path) -> Path:
     shutil.copytree(pristine, target, symlinks=True)
     return target
@@ -78,7 +89,7 @@ def _disturb(project: Path, command: list[str], random_stream: random.Random, se
     for _ in range(random_stream.randint(1, 3)):
         name, kill = random_stream.choice(list(KILLS.items()))
         moment = random_stream.uniform(1, seconds)
-        process = _start(project, command)
+        process = _start(project, command, random_stream.choice(SHELLS))
         try:
             process.wait(moment)
             story.append(f"done before {moment:.1f} s")
@@ -92,9 +103,9 @@ def _disturb(project: Path, command: list[str], random_stream: random.Random, se
     return story
 
 
-def _start(project: Path, command: list[str]) -> subprocess.Popen[bytes]:
+def _start(project: Path, command: list[str], shell: str) -> subprocess.Popen[bytes]:
     path = str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"]
-    environment = {**os.environ, "PATH": path, "TRAINCORE_CHECKPOINT_SECONDS": "0.5"}
+    environment = {**os.environ, "PATH": path, "TRAINCORE_CHECKPOINT_SECONDS": "0.5", "SHELL": shell}
     with (project / ".dvc" / "tmp-output").open("ab") as output:
         return subprocess.Popen(
             command, cwd=project, env=environment, stdout=output, stderr=output, start_new_session=True
@@ -145,7 +156,8 @@ def _stage_under_way(project: Path) -> str:
 
 
 def _require_no_orphans(project: Path) -> None:
-    deadline = time.monotonic() + ORPHAN_SECONDS
+    deadline = time.monotonic() + SHELLS = ("/bin/sh", "/bin/bash")
+ORPHAN_SECONDS
     while found := list(_processes(project)):
         if time.monotonic() > deadline:
             raise SystemExit(f"still at work after its dvc ended: {found}")

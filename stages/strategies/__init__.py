@@ -50,9 +50,11 @@ class Settings:
     batch_size : int
         Most pairs that are scored at once.
     max_epochs : int
-        Most epochs of a training round, and on a pair that keeps failing.
+        Most epochs of a training round; a further pass leaves a pair behind that still fails after as many.
     max_passes : int
         Most walks through the pool: 1 as in the article; with more, until one of them finds no failure.
+    check_size : int
+        Pairs that a further pass scores at once.
     """
 
     precision: float
@@ -61,6 +63,7 @@ class Settings:
     batch_size: int
     max_epochs: int
     max_passes: int = 1
+    check_size: int = 50
 
 
 @dataclass

@@ -80,7 +80,7 @@ def scan(learner: Learner, walk: Walk, settings: Settings) -> None:
 
 def check(learner: Learner, walk: Walk, settings: Settings) -> None:
     """Test the next pairs of a further pass; one that fails is learnt, and tested again before the pass goes on."""
-    block = _order_of_pass(walk)[walk.checked : walk.checked + settings.batch_size]
+    block = _order_of_pass(walk)[walk.checked : walk.checked + settings.check_size]
     scores = learner.verify(block)
     walk.pairs_scored += len(block)
     failures = np.flatnonzero(scores < settings.bar)
