@@ -156,8 +156,7 @@ def _stage_under_way(project: Path) -> str:
 
 
 def _require_no_orphans(project: Path) -> None:
-    deadline = time.monotonic() + SHELLS = ("/bin/sh", "/bin/bash")
-ORPHAN_SECONDS
+    deadline = time.monotonic() + ORPHAN_SECONDS
     while found := list(_processes(project)):
         if time.monotonic() > deadline:
             raise SystemExit(f"still at work after its dvc ended: {found}")
