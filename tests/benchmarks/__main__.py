@@ -1,14 +1,15 @@
-"""Run the benchmarks and print a table: `python -m tests.benchmarks [generation] [steps] [selection] [memory]`."""
+"""Run the benchmarks, all or those named, and print a table: `python -m tests.benchmarks [NAME …]`."""
 
 import sys
 from collections.abc import Callable
 
-from tests.benchmarks import generation, memory, selection, steps
+from tests.benchmarks import generation, memory, policy, selection, steps
 
 BENCHMARKS: dict[str, Callable[[], list[str]]] = {
     "generation": generation.measure,
     "steps": steps.measure,
     "selection": selection.measure,
+    "policy": policy.measure,
     "memory": memory.measure,
 }
 
