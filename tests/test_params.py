@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stages import params
@@ -189,10 +189,11 @@ anything = st.recursive(
 
 
 @given(st.sampled_from(KEYS), anything)
+@example("dataset.radius_min", 21)  # the line names radius_max first, and this one as its bound
 @settings(deadline=None, max_examples=300)
 def test_whatever_stands_in_place_of_a_value_is_taken_or_refused_in_one_line(key: str, value: Any) -> None:
     line = refusal_if_any(lambda: params.validate(replaced(VALUES, key, value), CHOICES))
-    assert line is None or key in line
+    assert line is None or key.split(".")[-1] in line
 
 
 @pytest.mark.parametrize(
