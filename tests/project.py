@@ -1,5 +1,6 @@
 """A small copy of the project in a repository of its own, for tests that run the real thing."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -49,16 +50,28 @@ def make_small_project(folder: Path, changes: Mapping[str, Any] = SMALL) -> Path
     return folder
 
 
-def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+def environment(**variables: str) -> dict[str, str]:
+    """The environment of a command of the project, with some variables more."""
+    path = str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"]
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return {**inherited, "PATH": path, **variables}
+
+
+def run(folder: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run a command of the project's environment; the result holds what it printed."""
-    bin_folder = str(Path(sys.executable).parent)
-    environment = {**os.environ, "PATH": bin_folder + os.pathsep + os.environ["PATH"]}
-    environment.pop("PYTHONPATH", None)
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, cwd=folder, env=environment(**variables), capture_output=True, text=True, check=False
+    )
 
 
-def succeed(folder: Path, *command: str) -> str:
+def succeed(folder: Path, *command: str, **variables: str) -> str:
     """Run a command that has to end with 0; return what it printed."""
-    result = run(folder, *command)
+    result = run(folder, *command, **variables)
     assert result.returncode == 0, f"{' '.join(command)}:\n{result.stdout}\n{result.stderr}"
     return result.stdout
+
+
+def metrics(folder: Path, name: str) -> dict[str, Any]:
+    """What a stage wrote to metrics/{name}.json."""
+    values: dict[str, Any] = json.loads((folder / "metrics" / f"{name}.json").read_text())
+    return values

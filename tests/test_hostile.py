@@ -382,6 +382,16 @@ def places(value: Any) -> Iterator[tuple[Any, Any]]:
         yield from places(value[key])
 
 
+def change_a_place(values: Any, place: int, value: object, drop: bool) -> None:
+    """Put something else in one of the places of JSON values, or drop what is there."""
+    every = list(places(values))
+    container, key = every[place % len(every)]
+    if drop:
+        del container[key]
+    else:
+        container[key] = value
+
+
 @given(
     st.sampled_from(["", "images", "masks", "checksums"]), st.integers(0, 1000), st.none() | json_values, st.booleans()
 )
@@ -392,12 +402,7 @@ def test_whatever_metadata_say_data_are_right_or_refused(
     with copied(sound) as path:
         file = path / name / "zarr.json"
         metadata = json.loads(file.read_text())
-        every = list(places(metadata))
-        container, key = every[place % len(every)]
-        if drop:
-            del container[key]
-        else:
-            container[key] = value
+        change_a_place(metadata, place, value, drop)
         file.write_text(json.dumps(metadata))
         read_all(path)
 
@@ -969,12 +974,7 @@ def test_whatever_a_config_says_is_a_network_or_refused(
     tmp_path: Path, members: Members, place: int, value: object, drop: bool
 ) -> None:
     config = json.loads(members["config.json"])
-    every = list(places(config))
-    container, key = every[place % len(every)]
-    if drop:
-        del container[key]
-    else:
-        container[key] = value
+    change_a_place(config, place, value, drop)
     path = tmp_path / "network.keras"
     path.write_bytes(packed({**members, "config.json": json.dumps(config).encode()}))
     found: list[keras.Model] = []

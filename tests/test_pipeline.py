@@ -6,13 +6,12 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from stages import params as stage_params
-from tests.project import ROOT, make_small_project, run, succeed
+from tests.project import ROOT, make_small_project, metrics, run, succeed
 
 STAGES = ["generate@train", "generate@test", "train_seed", "select", "evaluate"]
 
@@ -37,11 +36,6 @@ def project(reproduced: Path) -> Iterator[Path]:
 
 def stages_run(output: str) -> list[str]:
     return re.findall(r"^Running stage '(.+)':", output, re.MULTILINE)
-
-
-def metrics(project: Path, name: str) -> dict[str, Any]:
-    values: dict[str, Any] = json.loads((project / "metrics" / f"{name}.json").read_text())
-    return values
 
 
 def test_nothing_runs_when_nothing_changed(project: Path) -> None:

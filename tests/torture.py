@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from tests.project import SMALL, make_small_project, run
+from tests.project import SMALL, environment, make_small_project, metrics, run, succeed
 
 CHANGES: dict[str, Any] = {**SMALL, "select": {"batch_size": 8, "max_epochs": 3}}
 COMMANDS = (["dvc", "repro"], ["dvc", "repro"], ["dvc", "exp", "run"], ["dvc", "exp", "run", "--temp"])
@@ -37,7 +37,7 @@ def main(rounds: int, seed: int) -> int:
         pristine = make_small_project(Path(folder) / "pristine", CHANGES)
         references = {}
         for name, options in (("article", []), ("certified", CERTIFIED)):
-            project = _copy(pristine, Path(folder) / name)
+            project = shutil.copytree(pristine, Path(folder) / name, symlinks=True)
             started = time.monotonic()
             _finish(project, ["dvc", "exp", "run", *options])
             references[name] = _results(project), time.monotonic() - started
@@ -47,24 +47,23 @@ def main(rounds: int, seed: int) -> int:
         for number in range(1, rounds + 1):
             name = "certified" if number % 4 == 0 else "article"
             command = ["dvc", "exp", "run", *CERTIFIED] if name == "certified" else random_stream.choice(COMMANDS)
-            project = _copy(pristine, Path(folder) / "round")
+            project = shutil.copytree(pristine, Path(folder) / "round", symlinks=True)
             expected, seconds = references[name]
             story = _disturb(project, command, random_stream, seconds)
             output = _finish(project, command)
             if "--temp" in command:
                 _apply(project)
-            same = _results(project) == expected
-            failures += not same
+            different = _difference(_results(project), expected)
             left = sorted(path.name for path in (project / ".traincore").glob("checkpoints/*/*/"))
             resumed = output.count("goes on from")
-            verdict = "identical" if same else f"DIFFERENT: {_difference(_results(project), expected)}"
+            verdict = f"DIFFERENT: {different}" if different else "identical"
             print(
                 f"round {number}: {' '.join(command)}: {'; '.join(story)}; last run resumed {resumed} stages, "
                 f"{len(left)} checkpoints left: {verdict}",
                 flush=True,
             )
             # What a killed experiment in a copy left is kept, for the copy may come back for it.
-            failures += bool(left) and same and "--temp" not in command
+            failures += bool(different) or (bool(left) and "--temp" not in command)
             shutil.rmtree(project)
     print(f"{rounds - failures} of {rounds} identical")
     return failures
@@ -72,16 +71,11 @@ def main(rounds: int, seed: int) -> int:
 
 def _require_true_certificate(project: Path) -> None:
     """Stage `evaluate` has to count no failure where `select` certified that there is none."""
-    select, evaluate = (json.loads((project / f"metrics/{name}.json").read_text()) for name in ("select", "evaluate"))
+    select, evaluate = metrics(project, "select"), metrics(project, "evaluate")
     failures = evaluate["rejected"].get("below_bar", 0) + evaluate["chosen"]["below_bar"]
     print(f"passes {select['passes']}, certified {select['certified']}, pairs below the bar {failures}", flush=True)
     if select["certified"] and failures:
         raise SystemExit("the certificate is false")
-
-
-def _copy(pristine: Path, target: Path) -> Path:
-    shutil.copytree(pristine, target, symlinks=True)
-    return target
 
 
 def _disturb(project: Path, command: list[str], random_stream: random.Random, seconds: float) -> list[str]:
@@ -105,16 +99,15 @@ def _disturb(project: Path, command: list[str], random_stream: random.Random, se
 
 
 def _start(project: Path, command: list[str], shell: str) -> subprocess.Popen[bytes]:
-    path = str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"]
-    environment = {**os.environ, "PATH": path, "TRAINCORE_CHECKPOINT_SECONDS": "0.5", "SHELL": shell}
+    variables = environment(TRAINCORE_CHECKPOINT_SECONDS="0.5", SHELL=shell)
     with (project / ".dvc" / "tmp-output").open("ab") as output:
         return subprocess.Popen(
-            command, cwd=project, env=environment, stdout=output, stderr=output, start_new_session=True
+            command, cwd=project, env=variables, stdout=output, stderr=output, start_new_session=True
         )
 
 
 def _finish(project: Path, command: list[str]) -> str:
-    """Run the command to its end; a DVC that was killed may leave an experiment's changes, which is started again."""
+    """Run the command to its end; returns what it printed."""
     result = run(project, *command)
     if result.returncode != 0:
         print(result.stdout[-2000:], result.stderr[-4000:], (project / ".dvc" / "tmp-output").read_text()[-3000:])
@@ -124,9 +117,8 @@ def _finish(project: Path, command: list[str]) -> str:
 
 def _apply(project: Path) -> None:
     """Bring the results of the last experiment, which ran in a copy, into the workspace."""
-    names = run(project, "dvc", "exp", "list", "--name-only").stdout.split()
-    result = run(project, "dvc", "exp", "apply", names[0])
-    assert result.returncode == 0, result.stderr
+    names = succeed(project, "dvc", "exp", "list", "--name-only").split()
+    succeed(project, "dvc", "exp", "apply", names[0])
 
 
 def _processes(project: Path) -> Iterator[tuple[int, list[str]]]:

@@ -1,14 +1,12 @@
 """Core and test score in float32 and in bfloat16, several seeds each: does the precision policy change the result?"""
 
-import json
-import os
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import mean
 
 from stages.hardware import cores
-from tests.project import make_small_project, run
+from tests.project import make_small_project, metrics, succeed
 
 POLICIES = ("float32", "mixed_bfloat16")
 SEEDS = (0, 1, 2)
@@ -20,8 +18,6 @@ PARAMS = {
 
 def measure() -> list[str]:
     runs = [(policy, seed) for policy in POLICIES for seed in SEEDS]
-    # A network this small is quickest on one thread.
-    os.environ["TRAINCORE_THREADS"] = "1"
     with ThreadPoolExecutor(cores()) as processes:
         results = dict(zip(runs, processes.map(_run, runs), strict=True))
     rows = []
@@ -42,9 +38,5 @@ def _run(case: tuple[str, int]) -> tuple[int, float]:
     with tempfile.TemporaryDirectory() as folder:
         changes = {**PARAMS, "training": {"precision_policy": policy, "seed": seed}}
         project = make_small_project(Path(folder), changes)
-        result = run(project, "dvc", "repro")
-        assert result.returncode == 0, result.stderr
-        select, evaluate = (
-            json.loads((project / f"metrics/{name}.json").read_text()) for name in ("select", "evaluate")
-        )
-        return select["selected"], evaluate["test"]["score"]
+        succeed(project, "dvc", "repro", TRAINCORE_THREADS="1")  # a network this small is quickest on one thread
+        return metrics(project, "select")["selected"], metrics(project, "evaluate")["test"]["score"]

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from tests.benchmarks.turns import row
-from tests.project import make_small_project, succeed
+from tests.project import make_small_project, metrics, succeed
 
 POOL, SIZE, FILTERS = 1500, 64, 8
 PRECISION = 0.5  # at the default 0.85 the literal loop takes hours
@@ -42,7 +42,7 @@ def measure() -> list[str]:
         succeed(project, "dvc", "repro", "train_seed")
         succeed(project, "dvc", "repro", "select")
         seconds = time.perf_counter() - started
-        seed, select = (json.loads((project / f"metrics/{name}.json").read_text()) for name in ("seed", "select"))
+        seed, select = metrics(project, "seed"), metrics(project, "select")
         with (project / "data/core.csv").open(newline="") as file:
             assert len(list(csv.DictReader(file))) == select["selected"]
         (project / "tests").symlink_to(Path(__file__).parent.parent)
