@@ -5,7 +5,6 @@ copy of it under ``.dvc/tmp``: outside of a stage's outputs, which DVC deletes b
 that a result depends on, so that a checkpoint is found by the same run alone. It is gone once the next stage starts.
 """
 
-import fcntl
 import hashlib
 import importlib.metadata
 import itertools
@@ -21,7 +20,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from stages import hardware
+from stages import hardware, locks
 from stages.errors import UserError
 from stages.params import Params
 
@@ -107,12 +106,8 @@ class Checkpoint:
             partial.replace(path)
         except OSError as error:
             partial.unlink(missing_ok=True)
-            needed = sum(array.nbytes for array in state.arrays.values()) / 1e6
-            raise UserError(
-                f"{path}: cannot be written: {error.strerror or error}; it takes {needed:.0f} MB, "
-                f"{hardware.free_bytes(self.folder) / 1e6:.0f} MB are free; the same command goes on from what was "
-                "saved before"
-            ) from None
+            needed = sum(array.nbytes for array in state.arrays.values())
+            raise hardware.cannot_write(error, needed, path) from None
 
 
 @contextmanager
@@ -153,7 +148,7 @@ def checkpoint(
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:20]
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        with _lock(parent.parent / "lock"):
+        with locks.wait(parent.parent / LOCK):
             _remove_stale(parent, key, workspace)
             folder, lock = _take_folder(parent, key)
             (folder / WORKSPACE).write_text(workspace, encoding="utf-8")
@@ -165,7 +160,7 @@ def checkpoint(
             yield Checkpoint(folder, stage)
             (folder / DONE).touch()
         finally:
-            with _lock(parent.parent / "lock"):
+            with locks.wait(parent.parent / LOCK):
                 finished = (folder / DONE).exists()
                 if not _is_used(folder) or (finished and not keep):
                     shutil.rmtree(folder, ignore_errors=True)
@@ -178,11 +173,11 @@ def digest(path: Path) -> str:
 
 
 def _repository() -> tuple[Path, str]:
-    """The repository that checkpoints belong to, and this folder as seen from there."""
+    """The way from here to the repository that checkpoints belong to, and the way back."""
     here = Path.cwd().resolve()
     copies = (parent for parent in here.parents if parent.parts[-3:] == (".dvc", "tmp", "exps"))
     repository = next((copy.parents[2] for copy in copies), here)
-    return repository, str(here.relative_to(repository))
+    return Path(os.path.relpath(repository, here)), str(here.relative_to(repository))
 
 
 def _digest_of_code() -> str:
@@ -190,24 +185,6 @@ def _digest_of_code() -> str:
     modules = [module for name, module in sys.modules.items() if name.split(".")[0] in ("stages", "__main__")]
     files = sorted({file for module in modules if (file := getattr(module, "__file__", None))})
     return hashlib.sha256("".join(digest(Path(file)) for file in files).encode()).hexdigest()
-
-
-def _lock(path: Path) -> IO[bytes]:
-    """A file that no other process holds, once none does; closing it frees it."""
-    file = path.open("ab")
-    fcntl.lockf(file, fcntl.LOCK_EX)
-    return file
-
-
-def _lock_at_once(path: Path) -> IO[bytes] | None:
-    """The same; None if another process holds it."""
-    file = path.open("ab")
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        file.close()
-        return None
-    return file
 
 
 def _is_used(folder: Path) -> bool:
@@ -221,7 +198,7 @@ def _take_folder(parent: Path, key: str) -> tuple[Path, IO[bytes]]:
     new = (parent / f"{key}-{number}" for number in itertools.count())
     for folder in itertools.chain(there, new):
         folder.mkdir(exist_ok=True)
-        if lock := _lock_at_once(folder / LOCK):
+        if lock := locks.take(folder / LOCK):
             return folder, lock
     raise AssertionError("unreachable")
 
@@ -248,7 +225,7 @@ def _workspace(folder: Path) -> str:
 
 
 def _remove_if_free(folder: Path) -> None:
-    if lock := _lock_at_once(folder / LOCK):
+    if lock := locks.take(folder / LOCK):
         with lock:
             shutil.rmtree(folder, ignore_errors=True)
 

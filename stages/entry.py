@@ -2,7 +2,6 @@
 
 import csv
 import errno
-import fcntl
 import json
 import os
 import shutil
@@ -13,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from stages import end_with_parent, hardware
+from stages import end_with_parent, hardware, locks
 from stages.errors import UserError
 
 
@@ -87,10 +86,7 @@ def _whole(targets: Sequence[Path], partials: list[Path]) -> Iterator[list[Path]
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        names, free = ", ".join(map(str, targets)), hardware.free_bytes(targets[0]) / 1e6
-        raise UserError(
-            f"{names}: the disk is full, {free:,.0f} MB are free; make room and run the same command again"
-        ) from None
+        raise hardware.cannot_write(error, None, *targets) from None
     finally:
         for partial in partials:
             _remove(partial)
@@ -100,18 +96,11 @@ def _whole(targets: Sequence[Path], partials: list[Path]) -> Iterator[list[Path]
 def _alone(target: Path) -> Iterator[None]:
     """Hold a lock that says who writes a target; DVC starts a stage anew while an orphan of it may still be at work."""
     path = target.with_name(f"{target.stem}.partial.lock")
-    with path.open("a+", encoding="ascii") as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            file.seek(0)
-            process = file.read().strip() or "unknown"
-            raise UserError(
-                f"{target}: process {process} is writing it: `kill {process}`, then run the same command again"
-            ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+    lock = locks.take(path)
+    if lock is None:
+        process = locks.holder(path)
+        raise UserError(f"{target}: process {process} is writing it: `kill {process}`, then run the same command again")
+    with lock:
         try:
             yield
         finally:

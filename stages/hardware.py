@@ -81,6 +81,27 @@ def require_space(path: Path, needed: float) -> None:
         )
 
 
+def cannot_write(error: OSError | str, needed: float | None, *paths: Path) -> UserError:
+    """The line for outputs that could not be written, on a full disk for one.
+
+    Parameters
+    ----------
+    error : OSError or str
+        Why.
+    needed : float, optional
+        Bytes that they take, where that is known.
+    *paths : Path
+        What was being written.
+    """
+    names, reason = ", ".join(map(str, paths)), getattr(error, "strerror", None) or error
+    takes = "" if needed is None else f"it takes {needed / 1e6:,.0f} MB, "
+    free = free_bytes(paths[0]) / 1e6
+    return UserError(
+        f"{names}: cannot be written: {reason}; {takes}{free:,.0f} MB are free; once there is room, the same command "
+        "goes on from the last checkpoint"
+    )
+
+
 def set_up_tensorflow() -> int:
     """Give TensorFlow its threads (``TRAINCORE_THREADS``); before anything is computed.
 
@@ -96,7 +117,7 @@ def set_up_tensorflow() -> int:
 
         gpus = tf.config.list_physical_devices("GPU")
     tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(min(2, threads))  # the two gradients of a layer at once
     tf.config.experimental.enable_op_determinism()  # costs nothing that can be measured on a processor
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)

@@ -220,8 +220,7 @@ class Learner(Predictor):
             reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
             if isinstance(error, RuntimeError) and "No space left" not in reason:  # what HDF5 says of a full disk
                 raise
-            needed = 2 * self.file_bytes / 1e6
-            raise UserError(f"{path}: cannot be written: {reason}; it takes {needed:.0f} MB") from None
+            raise hardware.cannot_write(reason, 2 * self.file_bytes, path) from None
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -257,8 +256,7 @@ class Learner(Predictor):
         return variables
 
     def _require_finite(self, variables: Iterable[keras.Variable]) -> None:
-        # A sum is finite only if all its terms are, and quicker than looking at each.
-        if not all(np.isfinite(variable.numpy().sum()) for variable in variables):
+        if networks.find_not_finite(variables) is not None:
             raise self._diverged("a weight is not finite")
 
     def _diverged(self, what: str) -> UserError:

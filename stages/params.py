@@ -325,7 +325,8 @@ def _check_together(params: Params, choices: Mapping[str, Any]) -> None:
         )
     if data.radius_max < data.radius_min:
         raise UserError(
-            f"{PARAMS_FILE}: dataset.radius_max is {data.radius_max}, allowed is radius_min = {data.radius_min} or more"
+            f"{PARAMS_FILE}: dataset.radius_max is {data.radius_max}, "
+            f"allowed is dataset.radius_min = {data.radius_min} or more"
         )
     if data.image_size <= 2 * data.radius_max:
         raise UserError(

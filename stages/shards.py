@@ -84,11 +84,7 @@ def write_shard(path: Path, chunks: Iterable[bytes], slots: int, compression: st
     try:
         return _write_shard(path, chunks, slots, compression)
     except OSError as error:
-        free = hardware.free_bytes(path) / 1e6
-        raise UserError(
-            f"{path}: cannot be written: {error.strerror or error}; {free:,.0f} MB are free on its disk, "
-            f"a shard takes up to {SHARD_BYTES / 1e6:.0f} MB"
-        ) from None
+        raise hardware.cannot_write(error, SHARD_BYTES, path) from None
 
 
 def _write_shard(path: Path, chunks: Iterable[bytes], slots: int, compression: str) -> list[int]:
@@ -153,16 +149,13 @@ def read_checksums(path: Path, slots: int, count: int) -> list[int]:
         If the shard is missing or any of it damaged.
     """
     index = read_index(path, slots)
-    size = path.stat().st_size
     found = []
-    with path.open("rb") as file:
+    with _opened(path) as opened:
         for slot in range(count):
-            offset, length = (int(number) for number in index[slot])
-            file.seek(min(offset, size))
-            data = file.read(min(length, size))
-            found.append(int.from_bytes(data[-CHECKSUM_BYTES:], "little"))
-            if len(data) != length or checksum(data[:-CHECKSUM_BYTES]) != found[-1]:
-                raise UserError(f"{path}: damaged: chunk {slot} is not the one that was written")
+            encoded, stored = _read_chunk(opened, *index[slot].tolist())
+            if checksum(encoded) != stored:
+                raise _not_the_one_written(path, slot)
+            found.append(stored)
     return found
 
 
@@ -192,17 +185,29 @@ def read_chunks(
         If a chunk is not the one that was written.
     """
     most = chunk_bytes + chunk_bytes // 128 + 1024  # Zstandard's own bound is below that
-    with _opened(path) as (descriptor, size):
+    with _opened(path) as opened:
         for slot, expected in zip(slots, checksums, strict=True):
-            offset, length = (int(number) for number in index[slot])
-            data = os.pread(descriptor, length, offset) if length <= most and offset + length <= size else b""
-            encoded, stored = data[:-CHECKSUM_BYTES], data[-CHECKSUM_BYTES:]
-            if len(data) != length or not checksum(encoded) == int.from_bytes(stored, "little") == expected:
-                raise UserError(f"{path}: damaged: chunk {slot} is not the one that was written")
+            offset, length = index[slot].tolist()
+            encoded, stored = _read_chunk(opened, offset, min(length, most))
+            if not checksum(encoded) == stored == expected:
+                raise _not_the_one_written(path, slot)
             raw = _decode(encoded, compression, chunk_bytes)
             if raw is None:
                 raise UserError(f"{path}: damaged: chunk {slot} does not hold the {chunk_bytes} bytes of a pair")
             yield raw
+
+
+def _read_chunk(opened: tuple[int, int], offset: int, length: int) -> tuple[bytes, int]:
+    """A chunk as it is encoded, and the checksum that is stored with it; -1 where the file does not hold both."""
+    descriptor, size = opened
+    if length < CHECKSUM_BYTES or offset + length > size:
+        return b"", -1
+    data = os.pread(descriptor, length, offset)
+    return data[:-CHECKSUM_BYTES], int.from_bytes(data[-CHECKSUM_BYTES:], "little")
+
+
+def _not_the_one_written(path: Path, slot: int) -> UserError:
+    return UserError(f"{path}: damaged: chunk {slot} is not the one that was written")
 
 
 def _decode(encoded: bytes, compression: str, size: int) -> bytes | None:
