@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from stages import params as stage_params
-from tests.project import ROOT, make_small_project, metrics, run, succeed
+from tests.project import CERTIFIED, ROOT, make_small_project, metrics, run, succeed
 
 STAGES = ["generate@train", "generate@test", "train_seed", "select", "evaluate"]
 
@@ -118,6 +118,16 @@ def test_results_agree_with_each_other(project: Path) -> None:
     assert seed["resolved"]["loss"] == "bce_dice"
     pixels = sum(evaluate["test"][f"{kind}_{sign}"] for kind in ("true", "false") for sign in ("positive", "negative"))
     assert pixels == 12 * 32 * 32
+
+
+def test_evaluate_finds_no_failure_where_select_certifies_that_there_is_none(project: Path) -> None:
+    succeed(project, "dvc", "exp", "run", *CERTIFIED)
+    select, evaluate = metrics(project, "select"), metrics(project, "evaluate")
+    assert select["certified"] is True
+    assert select["passes"] == len(select["added_by_pass"]) > 1
+    assert select["added_by_pass"][str(select["passes"])] == 0
+    assert select["selected"] == 4 + sum(select["added_by_pass"].values()) == evaluate["chosen"]["pairs"]
+    assert evaluate["chosen"]["below_bar"] == evaluate["rejected"].get("below_bar", 0) == 0
 
 
 def test_the_core_is_a_set_of_its_own(project: Path) -> None:

@@ -19,11 +19,10 @@ from typing import Any
 
 import yaml
 
-from tests.project import SMALL, environment, make_small_project, metrics, run, succeed
+from tests.project import CERTIFIED, SMALL, environment, make_small_project, metrics, run, succeed
 
 CHANGES: dict[str, Any] = {**SMALL, "select": {"batch_size": 8, "max_epochs": 3}}
 COMMANDS = (["dvc", "repro"], ["dvc", "repro"], ["dvc", "exp", "run"], ["dvc", "exp", "run", "--temp"])
-CERTIFIED = ["-S", "select.passes=until_certified", "-S", "select.max_passes=3"]
 SHELLS = ("/bin/sh", "/bin/bash")
 ORPHAN_SECONDS = 10.0
 

@@ -71,6 +71,7 @@ def compiled_network(size: int, filters: int) -> keras.Model:
         return tf.cast(tf.ensure_shape(value, []), tf.float32)
 
     keras.config.set_dtype_policy("float32")
+    keras.utils.set_random_seed(0)  # TensorFlow's deterministic mode, which is on for both sides, asks for one
     network = stock_network(size, filters)
     network.compile(optimizer="adam", loss=loss, metrics=[score])
     return network
