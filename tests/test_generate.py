@@ -117,9 +117,7 @@ def test_a_disk_that_is_full_ends_in_one_line_and_leaves_the_old_set(generated: 
     _, err = run.communicate(timeout=60)
     assert run.returncode == 1
     line = err.splitlines()[-1]
-    assert re.fullmatch(
-        r"generate: \S+/set\.zarr/images/c/\S+: cannot be written: File too large; .* MB are free .*", line
-    )
+    assert re.match(r"generate: \S+/images/c/\S+: cannot be written: File too large; it takes 67 MB, ", line)
     assert "Traceback" not in err
     assert tree(folder / "data") == before
     assert [path.name for path in (folder / "data").iterdir()] == ["train.zarr"]
