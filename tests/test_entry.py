@@ -188,9 +188,8 @@ def test_a_full_disk_ends_in_a_line_that_names_the_outputs_and_what_is_free(tmp_
             a.write_text("half")
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(
-        UserError, match=r"a, .*b: cannot be written: No space left on device; 123 MB are free;"
-    ) as caught:
+    line = r"a, .*b: cannot be written: No space left on device; 123 MB are free; once there is room, the same command"
+    with pytest.raises(UserError, match=line) as caught:
         write()
     assert "\n" not in str(caught.value)
     assert contents(tmp_path) == {"a": "old"}

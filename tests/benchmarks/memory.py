@@ -38,4 +38,4 @@ def _peak(pool: int) -> float:
         process = subprocess.Popen([sys.executable, "-m", "stages.select"], cwd=project, stderr=subprocess.DEVNULL)
         _, status, usage = os.wait4(process.pid, 0)
         assert status == 0, "select failed"
-        return usage.ru_maxrss / 1000
+        return usage.ru_maxrss * 1024 / 1e6  # Linux counts in KiB
