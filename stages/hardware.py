@@ -76,7 +76,7 @@ def require_space(path: Path, needed: float) -> None:
     free = free_bytes(path)
     if free < needed:
         raise UserError(
-            f"{path}: {needed / 1e6:,.0f} MB are needed on its disk, {free / 1e6:,.0f} MB are free; make room and run "
+            f"{path}: {_megabytes(needed)} are needed on its disk, {_megabytes(free)} are free; make room and run "
             "the same command again"
         )
 
@@ -94,12 +94,16 @@ def cannot_write(error: OSError | str, needed: float | None, *paths: Path) -> Us
         What was being written.
     """
     names, reason = ", ".join(map(str, paths)), getattr(error, "strerror", None) or error
-    takes = "" if needed is None else f"it takes {needed / 1e6:,.0f} MB, "
-    free = free_bytes(paths[0]) / 1e6
+    takes = "" if needed is None else f"it takes {_megabytes(needed)}, "
+    free = _megabytes(free_bytes(paths[0]))
     return UserError(
-        f"{names}: cannot be written: {reason}; {takes}{free:,.0f} MB are free; once there is room, the same command "
-        "goes on from the last checkpoint"
+        f"{names}: cannot be written: {reason}; {takes}{free} are free; once there is room, the same command goes on "
+        "from the last checkpoint"
     )
+
+
+def _megabytes(count: float) -> str:
+    return f"{count / 1e6:,.1f} MB"
 
 
 def set_up_tensorflow() -> int:

@@ -161,7 +161,7 @@ def load(stage: str, item: str = "") -> Params:
     definition = stages[stage].get("do", stages[stage])
     declared = _declared_keys(definition.get("params", []), values, item)
     hidden = {key for key, line in _default_lines(values).items() if _get(values, key) is None and line not in declared}
-    return _restrict(_resolve(values, choices), declared - hidden)
+    return _restrict(Params.model_validate(_resolve(values, choices)), declared - hidden)
 
 
 def validate(values: Any, choices: Mapping[str, Any]) -> None:
@@ -373,16 +373,14 @@ def _declared_keys(entries: list[Any], values: Mapping[str, Any], item: str) -> 
     return keys | {f"{section}.{name}" for section in sections for name in values[section]}
 
 
-def _restrict(values: Mapping[str, Any], declared: set[str]) -> Params:
-    sections: dict[str, Any] = {}
-    for name, field in Params.model_fields.items():
-        if isinstance(values[name], dict):
-            section: Any = field.annotation
-            keys = [key for key in values[name] if f"{name}.{key}" in declared]
-            sections[name] = section.model_construct(**{key: values[name][key] for key in keys})
+def _restrict(params: Params, declared: set[str]) -> Params:
+    kept: dict[str, Any] = {}
+    for name, value in params:
+        if isinstance(value, Section):
+            kept[name] = value.model_construct(**{key: each for key, each in value if f"{name}.{key}" in declared})
         elif name in declared:
-            sections[name] = values[name]
-    return Params.model_construct(**sections)
+            kept[name] = value
+    return Params.model_construct(**kept)
 
 
 def _get(values: Mapping[str, Any], dotted: str) -> Any:

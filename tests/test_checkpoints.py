@@ -194,7 +194,7 @@ def test_a_full_disk_keeps_what_was_saved_before_and_says_what_is_needed(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(UserError, match=r"state\.npz: cannot be written: No space left on device; it takes 80 MB"):
+    with pytest.raises(UserError, match=r"state\.npz: cannot be written: No space left on device; it takes 80\.0 MB"):
         saved.save(State({"tested": 8}, {"weights": np.zeros(10**7)}))
     assert sorted(path.name for path in workspace.iterdir()) == ["state.npz"]
     found = Checkpoint(workspace, "select").found

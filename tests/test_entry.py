@@ -188,7 +188,7 @@ def test_a_full_disk_ends_in_a_line_that_names_the_outputs_and_what_is_free(tmp_
             a.write_text("half")
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    line = r"a, .*b: cannot be written: No space left on device; 123 MB are free; once there is room, the same command"
+    line = r"a, .*b: cannot be written: No space left on device; 123\.0 MB are free; once there is room, the same "
     with pytest.raises(UserError, match=line) as caught:
         write()
     assert "\n" not in str(caught.value)

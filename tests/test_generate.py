@@ -118,8 +118,8 @@ def test_a_disk_that_is_full_ends_in_one_line_and_leaves_the_old_set(generated: 
     assert run.returncode == 1
     line = err.splitlines()[-1]
     assert re.fullmatch(
-        r"generate: \S+/set\.zarr/images/c/\S+: cannot be written: File too large; it takes 67 MB, "
-        r"[0-9,]+ MB are free; once there is room, the same command goes on from the last checkpoint",
+        r"generate: \S+/set\.zarr/images/c/\S+: cannot be written: File too large; it takes 67\.1 MB, "
+        r"[0-9,.]+ MB are free; once there is room, the same command goes on from the last checkpoint",
         line,
     )
     assert "Traceback" not in err
@@ -172,7 +172,7 @@ def test_metadata_that_an_interrupted_run_left_are_written_anew(tmp_path: Path) 
 def test_a_disk_without_room_is_refused_before_any_work(change: Change, monkeypatch: pytest.MonkeyPatch) -> None:
     change(**PARAMETERS)
     monkeypatch.setattr(hardware, "free_bytes", lambda path: 2_000_000)
-    with pytest.raises(UserError, match=r"set\.zarr: 3 MB are needed on its disk, 2 MB are free; make room"):
+    with pytest.raises(UserError, match=r"set\.zarr: 3\.4 MB are needed on its disk, 2\.0 MB are free; make room"):
         generate.main("train")
     assert not list(Path("data").iterdir())
 

@@ -269,6 +269,13 @@ def test_a_learning_rate_may_be_written_with_an_exponent(workspace: Path) -> Non
     assert params.load("train_seed").training.learning_rate == 0.001
 
 
+def test_a_whole_number_is_as_good_as_a_fraction(workspace: Path, change: Change) -> None:
+    change(**{"training.learning_rate": 1, "dataset.radius_min": 10})
+    rate = params.load("train_seed").training.learning_rate
+    radius = params.load("generate", "train").dataset.radius_min
+    assert [(type(number), number) for number in (rate, radius)] == [(float, 1.0), (float, 10.0)]
+
+
 def test_nulls_stand_for_the_values_of_the_chosen_data_set_and_network(workspace: Path) -> None:
     assert params.load("generate", "train").dataset.image_size == 128
     seed = params.load("train_seed")

@@ -81,8 +81,13 @@ def load(path: Path) -> keras.Model:
 
 def find_not_finite(variables: Iterable[keras.Variable]) -> keras.Variable | None:
     """The first variable that holds what is no finite number, if there is one."""
-    # A sum is finite only if all its terms are, and quicker than looking at each.
-    return next((variable for variable in variables if not np.isfinite(variable.numpy().sum())), None)
+    return next((variable for variable in variables if not _is_finite(variable.numpy())), None)
+
+
+def _is_finite(values: np.ndarray) -> bool:
+    # A finite sum has finite terms, and is quicker than a look at each; finite terms may have a sum that overflows.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(values.sum()) or np.isfinite(values).all())
 
 
 def _check_file(path: Path) -> None:
