@@ -1,17 +1,10 @@
 """Run the benchmarks, those named or all but `policy`, and print a table: `python -m tests.benchmarks [NAME …]`."""
 
 import sys
-from collections.abc import Callable
 
-from tests.benchmarks import generation, memory, policy, selection, steps
+from tests.benchmarks.alone import measure_alone
 
-BENCHMARKS: dict[str, Callable[[], list[str]]] = {
-    "generation": generation.measure,
-    "steps": steps.measure,
-    "selection": selection.measure,
-    "memory": memory.measure,
-    "policy": policy.measure,
-}
+BENCHMARKS = ("generation", "steps", "selection", "memory", "policy")
 BY_NAME_ONLY = {"policy"}  # compares results, not times: twelve whole pipelines
 
 
@@ -20,9 +13,10 @@ def main(names: list[str]) -> None:
     if unknown:
         sys.exit(f"benchmark is {unknown[0]!r}, allowed are {', '.join(BENCHMARKS)}")
     chosen = names or [name for name in BENCHMARKS if name not in BY_NAME_ONLY]
-    rows = [row for name in chosen for row in BENCHMARKS[name]()]
+    rows = [row for name in chosen for row in measure_alone(name)]
     print("\n| what | plain | ours | ratio |\n|---|---|---|---|")
     print("\n".join(rows))
 
 
-main(sys.argv[1:])
+if __name__ == "__main__":
+    main(sys.argv[1:])
