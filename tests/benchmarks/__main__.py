@@ -1,4 +1,4 @@
-"""Run the benchmarks, those named or all but `policy`, and print a table: `python -m tests.benchmarks [NAME …]`."""
+"""Run the benchmarks, those named or all but `policy`, and print their rows: `python -m tests.benchmarks [NAME …]`."""
 
 import sys
 
@@ -13,9 +13,9 @@ def main(names: list[str]) -> None:
     if unknown:
         sys.exit(f"benchmark is {unknown[0]!r}, allowed are {', '.join(BENCHMARKS)}")
     chosen = names or [name for name in BENCHMARKS if name not in BY_NAME_ONLY]
-    rows = [row for name in chosen for row in measure_alone(name)]
-    print("\n| what | plain | ours | ratio |\n|---|---|---|---|")
-    print("\n".join(rows))
+    for name in chosen:
+        rows = measure_alone(name)
+        print("\n".join(["", "| what | plain | ours | ratio |", "|---|---|---|---|", *rows]), flush=True)
 
 
 if __name__ == "__main__":
