@@ -172,7 +172,8 @@ def test_a_model_that_cannot_be_written_ends_in_its_path_and_the_space_it_takes(
     full = OSError(28, "No space left on device")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(learner.network), "save", lambda *_: (_ for _ in ()).throw(full))
-        with pytest.raises(UserError, match=r"a\.keras: cannot be written: No space left on device; it takes \d+\.\d"):
+        line = r"a\.keras: cannot be written: No space left on device; it takes \d+\.\d MB"
+        with pytest.raises(UserError, match=line):
             learner.save(tmp_path / "a.keras")
     assert not list(tmp_path.iterdir())
 
