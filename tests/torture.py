@@ -25,7 +25,6 @@ CHANGES: dict[str, Any] = {**SMALL, "select": {"batch_size": 8, "max_epochs": 3}
 COMMANDS = (["dvc", "repro"], ["dvc", "repro"], ["dvc", "exp", "run"], ["dvc", "exp", "run", "--temp"])
 SHELLS = ("/bin/sh", "/bin/bash")
 ORPHAN_SECONDS = 10.0
-DONE = "then done"
 
 Kill = Callable[[subprocess.Popen[bytes], Path], None]
 
@@ -49,9 +48,11 @@ def main(rounds: int, seed: int) -> int:
             command = ["dvc", "exp", "run", *CERTIFIED] if name == "certified" else random_stream.choice(COMMANDS)
             expected, seconds = references[name]
             project = Path(folder) / "round"
-            while not (story := _disturb(pristine, project, command, random_stream, seconds)):
+            kills, end = _disturb(pristine, project, command, random_stream, seconds)
+            while not kills:
                 shutil.rmtree(project)
                 seconds *= 0.8
+                kills, end = _disturb(pristine, project, command, random_stream, seconds)
             output = _finish(project, command)
             if "--temp" in command:
                 _apply(project)
@@ -60,13 +61,12 @@ def main(rounds: int, seed: int) -> int:
             resumed = output.count("goes on from")
             verdict = f"DIFFERENT: {different}" if different else "identical"
             print(
-                f"round {number}: {' '.join(command)}: {'; '.join(story)}; last run resumed {resumed} stages, "
+                f"round {number}: {' '.join(command)}: {'; '.join([*kills, *end])}; last run resumed {resumed} stages, "
                 f"{len(left)} checkpoints left: {verdict}",
                 flush=True,
             )
             # What a killed experiment in a copy left is kept, for its return: one checkpoint a kill at most.
-            kills = sum(not each.startswith(DONE) for each in story)
-            failures += bool(different) or len(left) > (kills if "--temp" in command else 0)
+            failures += bool(different) or len(left) > (len(kills) if "--temp" in command else 0)
             shutil.rmtree(project)
     print(f"{rounds - failures} of {rounds} identical")
     return failures
@@ -83,24 +83,24 @@ def _require_true_certificate(project: Path) -> None:
 
 def _disturb(
     pristine: Path, project: Path, command: list[str], random_stream: random.Random, seconds: float
-) -> list[str]:
-    """Start the command in a copy of the project and kill it, one to three times; nothing if it was done before."""
+) -> tuple[list[str], list[str]]:
+    """Start the command in a copy of the project and kill it, one to three times: the kills, and how it ended."""
     shutil.copytree(pristine, project, symlinks=True)
-    story: list[str] = []
+    kills: list[str] = []
     for _ in range(random_stream.randint(1, 3)):
         name, kill = random_stream.choice(list(KILLS.items()))
         moment = random_stream.uniform(1, seconds)
         process = _start(project, command, random_stream.choice(SHELLS))
         try:
             process.wait(moment)
-            return [*story, f"{DONE} before {moment:.1f} s"] if story else []
+            return kills, [f"then done before {moment:.1f} s"]
         except subprocess.TimeoutExpired:
             stage = _stage_under_way(project)
             kill(process, project)
-            story.append(f"{name} at {moment:.1f} s in {stage}")
+            kills.append(f"{name} at {moment:.1f} s in {stage}")
             process.wait()
             _require_no_orphans(project)
-    return story
+    return kills, []
 
 
 def _start(project: Path, command: list[str], shell: str) -> subprocess.Popen[bytes]:
