@@ -1,7 +1,5 @@
 """Stage ``evaluate``: how well the core's network does on the test set and on every pair of the pool."""
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,12 +8,12 @@ import numpy as np
 
 from stages import figures, hardware
 from stages.checkpoints import Checkpoint, Clock, State, checkpoint, digest
+from stages.cores import read_rows
 from stages.entry import run, whole, write_csv, write_json
 from stages.errors import UserError
 from stages.params import load
 from stages.progress import Progress
-from stages.scores import SCORES, Fit, PixelCounts, dice, iou, tiered_iou
-from stages.shards import read_file
+from stages.scores import FITS, SCORES, Fit, LabelFit, MaskFit, dice, hit_rate, iou, tiered_iou
 from stages.store import Pairs
 
 POOL = Path("data/train.zarr")
@@ -24,8 +22,6 @@ MODEL = Path("models/core.keras")
 CORE_TABLE = Path("data/core.csv")
 METRICS = Path("metrics/evaluate.json")
 DISTRIBUTION = Path("metrics/plots/scores.csv")
-
-LINE_BYTES = 128  # most of a line of the core's table; the numbers in it take half as much
 
 
 class Predictor(Protocol):
@@ -42,9 +38,10 @@ def main() -> None:
     params = load("evaluate")
     assert params.score is not None  # nulls are replaced
     pool, test = Pairs(POOL), Pairs(TEST)
-    chosen = read_rows(CORE_TABLE, len(pool))
+    chosen = read_core(CORE_TABLE, len(pool))
+    excluded = read_rows(Path(params.select.exclude), len(pool), least=0)
     threads = hardware.set_up_tensorflow()
-    from stages import learner, networks  # import TensorFlow, which takes seconds that bad input need not wait for
+    from stages import networks, predictor  # import TensorFlow, which takes seconds that bad input need not wait for
 
     network = networks.load(MODEL)
     pair_score = SCORES[params.score]
@@ -57,15 +54,14 @@ def main() -> None:
         hardware.require_space(METRICS, 200 * (len(pool) + len(test)))
         clock.go_on(saved.found)
         with Progress("evaluate", len(test) + len(pool), "pair") as progress:
-            predictors = [learner.Predictor(network, test), learner.Predictor(network, pool)]
-            test_fit, pool_fit = _fit(predictors, progress, saved, clock)
-        rejected = np.setdiff1d(np.arange(len(pool)), chosen)
-        parts = {
-            "test": test_fit,
-            "rejected": _take(pool_fit, rejected),
-            "chosen": _take(pool_fit, chosen),
-        }
-        scores = {name: pair_score(fit.mask) for name, fit in parts.items()}
+            predictors = [predictor.Predictor(network, test), predictor.Predictor(network, pool)]
+            test_table, pool_table = _fit(predictors, progress, saved, clock)
+        rejected = np.setdiff1d(np.arange(len(pool)), np.concatenate([chosen, excluded]))
+        tables = {"test": test_table, "rejected": pool_table[rejected], "chosen": pool_table[chosen]}
+        if len(excluded):
+            tables["excluded"] = pool_table[excluded]
+        parts = {name: FITS[pool.layout.target].from_table(table) for name, table in tables.items()}
+        scores = {name: pair_score(fit) for name, fit in parts.items()}
         columns = figures.distribution(scores)
         write_csv(curve, list(columns), list(zip(*columns.values(), strict=True)))
         write_json(
@@ -87,7 +83,7 @@ def summarize(fit: Fit, scores: np.ndarray, bar: float) -> dict[str, Any]:
     fit : Fit
         Of its pairs.
     scores : ndarray of float64, shape (n,)
-        What the walk goes by; the same as ``tiered_iou`` where that is the score.
+        What the walk goes by; the same as ``tiered_iou`` or ``hit_rate`` where that is the score.
     bar : float
         Below it a pair fails.
 
@@ -98,18 +94,27 @@ def summarize(fit: Fit, scores: np.ndarray, bar: float) -> dict[str, Any]:
     """
     if not len(scores):
         return {"pairs": 0}
-    overlap = iou(fit.mask)
-    hit, false, missed, right = (int(count.sum()) for count in fit.mask)
     return {
         "pairs": len(scores),
         "score": float(scores.mean()),
         "min_score": float(scores.min()),
         "below_bar": int((scores < bar).sum()),
+        **(_of_masks(fit) if isinstance(fit, MaskFit) else _of_labels(fit)),
+    }
+
+
+def _of_masks(fit: MaskFit) -> dict[str, Any]:
+    assert fit.soft is not None  # of whole sets all is computed
+    assert fit.spread is not None
+    overlap = iou(fit.mask)
+    hit, false, missed, right = (int(count.sum()) for count in fit.mask)
+    return {
         "tiered_iou": float(tiered_iou(fit.mask).mean()),
         "soft_tiered_iou": float(tiered_iou(fit.soft).mean()),
         "mean_iou": float(overlap.mean()),
         "min_iou": float(overlap.min()),
         "mean_dice": float(dice(fit.mask).mean()),
+        "mean_spread": float(fit.spread.mean()),
         "true_positive": hit,
         "false_positive": false,
         "false_negative": missed,
@@ -117,80 +122,44 @@ def summarize(fit: Fit, scores: np.ndarray, bar: float) -> dict[str, Any]:
     }
 
 
-def read_rows(path: Path, count: int) -> np.ndarray:
-    """The rows of the core in a table that ``select`` wrote.
+def _of_labels(fit: LabelFit) -> dict[str, Any]:
+    return {
+        "hit_rate": float(hit_rate(fit).mean()),
+        "mean_true_probability": float(fit.true.mean()),
+        "min_true_probability": float(fit.true.min()),
+    }
 
-    Parameters
-    ----------
-    path : Path
-        The table.
-    count : int
-        Pairs of the pool.
 
-    Returns
-    -------
-    ndarray of int64, shape (n,)
-
-    Raises
-    ------
-    UserError
-        If it is missing or not such a table of rows below ``count``.
-    """
+def read_core(path: Path, count: int) -> np.ndarray:
+    """The rows of the core that ``select`` wrote; as `cores.read_rows`, with the way to have the table back."""
     if not path.exists():
         raise UserError(f"{path}: missing; `dvc checkout {path}` or `dvc repro` brings it back")
     try:
-        table = read_file(path, LINE_BYTES * (count + 1)).decode("utf-8")
-        return np.array(_parse_rows(table, count), dtype=np.int64)
-    except (UserError, ValueError, csv.Error) as error:
-        reason = str(error).removeprefix(f"{path}: ")
-        raise UserError(f"{path}: not a table of a core: {reason}; `dvc checkout --force {path}` restores it") from None
+        return read_rows(path, count)
+    except UserError as error:
+        raise UserError(f"{error}; `dvc checkout --force {path}` restores it") from None
 
 
-def _parse_rows(table: str, count: int) -> list[int]:
-    lines = csv.reader(io.StringIO(table, newline=""))
-    header = next(lines, [])
-    if header.count("row") != 1:
-        raise ValueError("its first line has no column 'row', or more than one")
-    column = header.index("row")
-    rows: dict[int, int] = {}  # and the line that each stands in
-    for line in lines:
-        text = line[column] if len(line) == len(header) else ""
-        if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) < count):
-            raise ValueError(
-                f"line {lines.line_num} holds {repr(line)[:80]}, expected {len(header)} columns "
-                f"with a row from 0 to {count - 1}, those of {POOL}"
-            )
-        if int(text) in rows:
-            raise ValueError(f"row {text} stands in line {rows[int(text)]} and in line {lines.line_num}")
-        rows[int(text)] = lines.line_num
-    if not rows:
-        raise ValueError("it holds no rows")
-    return list(rows)
-
-
-def _fit(predictors: Sequence[Predictor], progress: Progress, saved: Checkpoint, clock: Clock) -> list[Fit]:
-    """How the predictions of whole sets fit, one set after the other, from where an interrupted run was."""
+def _fit(predictors: Sequence[Predictor], progress: Progress, saved: Checkpoint, clock: Clock) -> list[np.ndarray]:
+    """Tables of how the predictions of whole sets fit, one set after the other, from where an interrupted run was."""
     sets = range(len(predictors))
-    tables = [[saved.found.arrays[f"set {number}"]] if saved.found else [np.empty((0, 8))] for number in sets]
-    done = sum(len(blocks[0]) for blocks in tables)
+    found = saved.found.arrays if saved.found else {}
+    tables = [[found[f"set {number}"]] if f"set {number}" in found else [] for number in sets]
+    done = sum(len(block) for blocks in tables for block in blocks)
     if saved.found:
         progress.go_on(done)
 
     def state() -> State:
-        return State({"seconds": clock.seconds()}, {f"set {number}": np.concatenate(tables[number]) for number in sets})
+        arrays = {f"set {number}": np.concatenate(tables[number]) for number in sets if tables[number]}
+        return State({"seconds": clock.seconds()}, arrays)
 
     for predictor, blocks in zip(predictors, tables, strict=True):
-        for fit in predictor.fits(range(len(blocks[0]), len(predictor.pairs))):
-            blocks.append(np.stack([*fit.mask, *fit.soft], axis=1))
+        for fit in predictor.fits(range(sum(map(len, blocks)), len(predictor.pairs))):
+            blocks.append(fit.table())
             done += len(blocks[-1])
             progress.show(done)
             saved.save_if_due(state)
-    columns = (np.concatenate(blocks).T for blocks in tables)
-    return [Fit(PixelCounts(*column[:4]), PixelCounts(*column[4:])) for column in columns]
-
-
-def _take(fit: Fit, rows: np.ndarray) -> Fit:
-    return Fit(*(PixelCounts(*(count[rows] for count in counts)) for counts in fit))
+    return [np.concatenate(blocks) for blocks in tables]
 
 
 if __name__ == "__main__":

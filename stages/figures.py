@@ -1,6 +1,7 @@
-"""Plot data that the stages write for ``dvc plots``."""
+"""Plot data that the stages write for ``dvc plots``, and pictures."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
@@ -26,3 +27,35 @@ def distribution(scores: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
         steps = np.clip(np.floor(values * 10 + 1e-9).astype(int), 0, len(BINS) - 1)
         columns[name] = (np.bincount(steps, minlength=len(BINS)) / max(1, len(values))).tolist()
     return columns
+
+
+def heat_map(path: Path, cells: Mapping[tuple[str, str], float], title: str) -> None:
+    """Draw a table of numbers, each cell in a colour for its value.
+
+    Parameters
+    ----------
+    path : Path
+        The picture, a PNG file.
+    cells : mapping of (str, str) to float
+        Values by the names of row and column; cells that are missing stay blank.
+    title : str
+        What the values are.
+    """
+    from matplotlib.figure import Figure  # takes a second to load, which stages that draw nothing need not wait for
+
+    rows, columns = (list(dict.fromkeys(names)) for names in zip(*cells, strict=True))
+    values = np.full((len(rows), len(columns)), np.nan)
+    for (row, column), value in cells.items():
+        values[rows.index(row), columns.index(column)] = value
+    figure = Figure(figsize=(2.5 + 1.1 * len(columns), 2 + 0.4 * len(rows)), layout="constrained")
+    axes = figure.add_subplot(title=title)
+    axes.imshow(values, cmap="cividis", aspect="auto")
+    axes.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
+    axes.set_yticks(range(len(rows)), rows)
+    for (row_number, column_number), value in np.ndenumerate(values):
+        if np.isfinite(value):
+            dark = value < (np.nanmin(values) + np.nanmax(values)) / 2
+            axes.text(
+                column_number, row_number, f"{value:.2g}", ha="center", va="center", color="white" if dark else "black"
+            )
+    figure.savefig(path, dpi=100, metadata={"Software": None})

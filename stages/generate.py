@@ -26,7 +26,7 @@ def main(item: str) -> None:
     options = params.dataset
     workers = hardware.count_from_environment("TRAINCORE_WORKERS")
     source = datasets.source(options, item)
-    attributes = {"dataset": options.name, "set": item, "parameters": options.model_dump()}
+    attributes = {"dataset": options.name, "set": item, "parameters": options.model_dump(exclude_none=True)}
     target = Path(f"data/{item}.zarr")
     with (
         checkpoint(f"generate@{item}", params, {}, {}) as saved,

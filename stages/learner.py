@@ -3,7 +3,7 @@
 import json
 import shutil
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -15,62 +15,13 @@ import tensorflow as tf
 from stages import hardware, networks
 from stages.errors import UserError
 from stages.losses import LOSSES
+from stages.networks.layers import estimating
 from stages.optimizers import Adam
 from stages.params import Params
-from stages.scores import SCORES, Fit, PixelCounts
-from stages.store import Block, Pairs
+from stages.predictor import PREDICTION_BATCH, Predictor, as_fit, compare, split
+from stages.scores import SCORES, Fit
+from stages.store import Pairs
 from stages.strategies import Epoch
-
-PREDICTION_BATCH = 50
-THRESHOLD = 0.5  # a pixel with a greater probability is predicted to belong to the mask
-
-
-class Predictor:
-    """A network that predicts pairs of a set; positions are those of the set.
-
-    Parameters
-    ----------
-    network : keras.Model
-        From images of the set, scaled to [0, 1], to probabilities.
-    pairs : Pairs
-        The set.
-    """
-
-    def __init__(self, network: keras.Model, pairs: Pairs) -> None:
-        expected = (None, *pairs.layout.image_shape)
-        if network.input_shape != expected:
-            raise UserError(f"{pairs.path}: images of {expected[1:]}, the network takes {network.input_shape[1:]}")
-        self.network = network
-        self.pairs = pairs
-        # Batches of any size: one graph for them all.
-        self._signature = [
-            tf.TensorSpec((None, *pairs.layout.image_shape), pairs.layout.dtype),
-            tf.TensorSpec((None, *pairs.layout.mask_shape), tf.uint8),
-        ]
-        self._predict_step = tf.function(self._predict, input_signature=self._signature, autograph=False)
-
-    def fits(self, positions: Sequence[int] | np.ndarray) -> Iterator[Fit]:
-        """How the predictions of some pairs fit, block by block.
-
-        Every block is predicted as a full batch: the last bits of a prediction can depend on the size of its batch,
-        and so what is computed here does not depend on how many pairs are asked for.
-        """
-        blocks = _split(np.asarray(positions), PREDICTION_BATCH)
-        full = (np.pad(block, (0, PREDICTION_BATCH - len(block)), mode="edge") for block in blocks)
-        for block, fit in zip(blocks, self._fits(full), strict=True):
-            yield Fit(*(PixelCounts(*(count[: len(block)] for count in counts)) for counts in fit))
-
-    def _fits(self, blocks: Iterable[np.ndarray]) -> Iterator[Fit]:
-        for block in self.pairs.stream(blocks):
-            mask, soft = self._predict_step(*block)
-            yield Fit(_as_counts(mask, block), _as_counts(soft, block))
-
-    def _predict(self, images: tf.Tensor, masks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        predicted = self.network(self._scaled(images), training=False)
-        return _count(masks, predicted > THRESHOLD), _count(masks, predicted)
-
-    def _scaled(self, images: tf.Tensor) -> tf.Tensor:
-        return tf.cast(images, tf.float32) / self.pairs.layout.scale
 
 
 @dataclass
@@ -93,7 +44,7 @@ class Learner(Predictor):
     pairs : Pairs
         The set.
     params : Params
-        ``score``, ``training.loss`` and ``training.seed`` are used.
+        ``score``, ``training.loss``, ``training.seed`` and ``training.statistics`` are used.
     batch_size : int
         Pairs of a training step.
 
@@ -114,14 +65,20 @@ class Learner(Predictor):
         self._pair_score = SCORES[params.score]
         self._loss = LOSSES[params.training.loss]
         self._seed = params.training.seed
+        self._estimates = params.training.statistics == "estimated"
+        self._unsettled = np.empty(0, np.int64)  # what was trained on since the statistics were estimated last
+        self._average: list[np.ndarray] = []  # of the weights each time that they were to be remembered
+        self._remembered = 0
         self._train_step = tf.function(self._train, input_signature=self._signature, autograph=False)
+        share = tf.TensorSpec((), tf.float32)
+        self._settle_step = tf.function(self._move, input_signature=[*self._signature, share], autograph=False)
 
     @classmethod
     def new(cls, pairs: Pairs, params: Params, batch_size: int) -> Self:
         """A learner with fresh weights; ``network`` and ``training`` of the parameters are used."""
         training = params.training
         policy = hardware.precision_policy(training.precision_policy)
-        network = networks.build(params.network, pairs.layout.image_shape, policy, training.seed)
+        network = networks.build(params.network, pairs.layout, policy, training.seed)
         network.compile(optimizer=Adam(training.learning_rate))
         network.optimizer.build(network.trainable_variables)
         return cls(network, pairs, params, batch_size)
@@ -135,10 +92,26 @@ class Learner(Predictor):
         UserError
             If there is no such file, or it is not a network with an optimizer.
         """
-        network = networks.load(path)
-        if network.optimizer is None:
-            raise UserError(f"{path}: holds no optimizer, expected a model that a stage of Traincore saved")
-        return cls(network, pairs, params, batch_size)
+        return cls(_load(path), pairs, params, batch_size)
+
+    def take_over(self, path: Path) -> None:
+        """Go on from a saved network of the same build: its weights, and how far its optimizer is.
+
+        Raises
+        ------
+        UserError
+            If there is no such file, or its network is built otherwise.
+        """
+        earlier = _load(path)
+        shapes = [[variable.shape for variable in network.variables] for network in (earlier, self.network)]
+        if earlier.name != self.network.name or shapes[0] != shapes[1]:
+            raise UserError(
+                f"{path}: a network {earlier.name} of {earlier.count_params()} weights, the parameters ask for "
+                f"{self.network.name} of {self.network.count_params()}; network has to be what that run had"
+            )
+        for variable, value in zip(self.network.variables, earlier.variables, strict=True):
+            variable.assign(value)
+        self._set_optimizer(earlier.optimizer.variables)
 
     @property
     def policy(self) -> str:
@@ -146,13 +119,18 @@ class Learner(Predictor):
         kinds = {layer.compute_dtype for layer in self.network.layers}
         return "mixed_bfloat16" if "bfloat16" in kinds else "float32"
 
-    def fit_epoch(self, positions: Sequence[int]) -> Epoch:
+    def fit_epoch(self, positions: Sequence[int], steps: int | None = None, remember: Container[int] = ()) -> Epoch:
         """Train once on each of some pairs, in an order that is drawn anew for each epoch.
 
         Parameters
         ----------
         positions : sequence of int, shape (n,)
             Which pairs; after `restore` in the middle of an epoch the same as before.
+        steps : int, optional
+            Most training steps; pairs that are left then have to wait for another epoch.
+        remember : container of int
+            Steps of the epoch, counted from 1, after which the weights are taken into an average (Izmailov et al.,
+            2018), which `recall` puts in place of them.
 
         Returns
         -------
@@ -168,15 +146,21 @@ class Learner(Predictor):
         step = int(self.network.optimizer.iterations.numpy())
         epoch = self._under_way = self._under_way or EpochUnderWay(step)
         order = np.random.default_rng((self._seed, epoch.step)).permutation(np.asarray(positions))
-        for block in self.pairs.stream(_split(order, self.batch_size)[epoch.batches :]):
-            counts, loss = self._train_step(*block)
+        if steps is not None:
+            order = order[: steps * self.batch_size]
+        for block in self.pairs.stream(split(order, self.batch_size)[epoch.batches :]):
+            sums, loss = self._train_step(*block)
             if not np.isfinite(loss):
                 raise self._diverged(f"the loss is {float(loss)}")
             epoch.batches += 1
-            epoch.scores += float(self._pair_score(_as_counts(counts, block)).sum())
+            epoch.scores += float(self._pair_score(as_fit([sums], block)).sum())
             epoch.losses += float(loss) * len(block.images)
+            if epoch.batches in remember:
+                self._remember()
             self.after_batch()
         self._require_finite(self.network.variables)
+        if self._estimates:
+            self._unsettled = np.asarray(positions)
         self._under_way = None
         self._epochs += 1
         return Epoch(epoch.scores / len(order), epoch.losses / len(order))
@@ -193,12 +177,40 @@ class Learner(Predictor):
         -------
         ndarray of float64, shape (n,)
         """
-        fits = self._fits(_split(np.asarray(positions), PREDICTION_BATCH))
-        return np.concatenate([self._pair_score(fit.mask) for fit in fits])
+        self._settle()
+        blocks = self.pairs.stream(split(np.asarray(positions), PREDICTION_BATCH))
+        return np.concatenate([self._pair_score(as_fit([self._score_step(*block)], block)) for block in blocks])
 
     def verify(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
         """The same as `score`, bit for bit as stage ``evaluate`` will compute it from the saved network."""
-        return np.concatenate([self._pair_score(fit.mask) for fit in self.fits(positions)])
+        return np.concatenate([self._pair_score(fit) for fit in self.fits(positions)])
+
+    def renew(self) -> None:
+        """Put fresh weights in place of the trained ones: those that `new` would give it."""
+        keras.utils.set_random_seed(self._seed % 2**32)
+        fresh = keras.models.clone_model(self.network)
+        for variable, initial in zip(self.network.variables, fresh.variables, strict=True):
+            variable.assign(initial)
+        self._set_optimizer([np.zeros(variable.shape, variable.dtype) for variable in self.network.optimizer.variables])
+
+    def _remember(self) -> None:
+        """Take the weights as they are into the average."""
+        weights = [variable.numpy() for variable in self.network.trainable_variables]
+        count = self._remembered + 1
+        self._average = [old + (new - old) / count for old, new in zip(self._average or weights, weights, strict=True)]
+        self._remembered = count
+
+    def recall(self, positions: Sequence[int]) -> None:
+        """Put the average in place of the weights, with statistics of batch normalisation estimated on some pairs.
+
+        Once that is done there is no average any more, and nothing happens.
+        """
+        if not self._average:
+            return
+        for variable, value in zip(self.network.trainable_variables, self._average, strict=True):
+            variable.assign(value)
+        self._unsettled = np.asarray(positions)
+        self._average, self._remembered = [], 0
 
     def save(self, path: Path) -> None:
         """Write the network with its optimizer; equal weights give equal files.
@@ -208,6 +220,7 @@ class Learner(Predictor):
         UserError
             If a weight is not finite, or the file cannot be written.
         """
+        self._settle()
         self._require_finite(self._variables())
         folder = path.with_suffix(".saving")
         shutil.rmtree(folder, ignore_errors=True)  # left by a killed run
@@ -240,16 +253,51 @@ class Learner(Predictor):
         self._require_finite(self._variables())
         arrays = {f"variable {number}": variable.numpy() for number, variable in enumerate(self._variables())}
         under_way = list(asdict(self._under_way).values()) if self._under_way else []
-        return {**arrays, "epochs": np.array(self._epochs), "under way": np.array(under_way, dtype=np.float64)}
+        progress = {"epochs": np.array(self._epochs), "under way": np.array(under_way, dtype=np.float64)}
+        average = {f"average {number}": value for number, value in enumerate(self._average)}
+        return {**arrays, **progress, "unsettled": self._unsettled, **average, "remembered": np.array(self._remembered)}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """Go on from a state of a learner of the same network."""
         for number, variable in enumerate(self._variables()):
             variable.assign(state[f"variable {number}"])
         self._epochs = int(state["epochs"])
+        self._unsettled = state["unsettled"]
+        self._remembered = int(state["remembered"])
+        count = len(self.network.trainable_variables) if self._remembered else 0
+        self._average = [state[f"average {number}"] for number in range(count)]
         if state["under way"].size:
             step, batches, scores, losses = state["under way"].tolist()
             self._under_way = EpochUnderWay(int(step), int(batches), scores, losses)
+
+    def _fits(self, blocks: Iterable[np.ndarray]) -> Iterator[Fit]:
+        self._settle()
+        yield from super()._fits(blocks)
+
+    def _rate(self, step: Callable[..., tf.Tensor], positions: Sequence[int] | np.ndarray) -> np.ndarray:
+        self._settle()
+        return super()._rate(step, positions)
+
+    def _settle(self) -> None:
+        """Estimate the statistics of batch normalisation anew on what was last trained on, where that is asked for."""
+        if not self._unsettled.size:
+            return
+        seen = 0
+        for block in self.pairs.stream(split(self._unsettled, self.batch_size)):
+            seen += len(block.images)
+            self._settle_step(*block, len(block.images) / seen)
+        self._unsettled = np.empty(0, np.int64)
+
+    def _move(self, images: tf.Tensor, targets: tf.Tensor, share: tf.Tensor) -> None:
+        with estimating(self.network, share):
+            self.network(self._scaled(images), training=False)
+
+    def _set_optimizer(self, values: Iterable[Any]) -> None:
+        """Set what the optimizer has counted and averaged; its learning rate is a parameter and stays."""
+        optimizer = self.network.optimizer
+        for variable, value in zip(optimizer.variables, values, strict=True):
+            if variable is not optimizer._learning_rate:
+                variable.assign(value)
 
     def _variables(self) -> list[keras.Variable]:
         variables: list[keras.Variable] = self.network.variables + self.network.optimizer.variables
@@ -266,33 +314,21 @@ class Learner(Predictor):
             "lower training.learning_rate or set training.precision_policy=float32"
         )
 
-    def _train(self, images: tf.Tensor, masks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        truth = tf.cast(masks, tf.float32)
+    def _train(self, images: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as tape:
             predicted = self.network(self._scaled(images), training=True)
-            loss = self._loss(truth, predicted)
+            loss = self._loss(targets, predicted)
         variables = self.network.trainable_variables
         self.network.optimizer.apply(tape.gradient(loss, variables), variables)
-        return _count(masks, predicted > THRESHOLD), loss
+        return compare(targets, predicted), loss
 
 
-def _split(positions: np.ndarray, size: int) -> list[np.ndarray]:
-    return [positions[start : start + size] for start in range(0, len(positions), size)]
-
-
-def _count(masks: tf.Tensor, predicted: tf.Tensor) -> tf.Tensor:
-    """Sums over each pair's pixels of truth · predicted, truth, and predicted; float32 of shape (n, 3).
-
-    Sums of whole numbers below 2²⁴ are exact in float32.
-    """
-    truth, predicted = tf.cast(masks, tf.float32), tf.cast(predicted, tf.float32)
-    return tf.stack([tf.reduce_sum(x, axis=(1, 2, 3)) for x in (truth * predicted, truth, predicted)], axis=1)
-
-
-def _as_counts(sums: tf.Tensor, block: Block) -> PixelCounts:
-    both, truth, predicted = sums.numpy().astype(np.float64).T
-    pixels = np.prod(block.masks.shape[1:])
-    return PixelCounts(both, predicted - both, truth - both, pixels - truth - predicted + both)
+def _load(path: Path) -> keras.Model:
+    """A saved network with its optimizer."""
+    network = networks.load(path)
+    if network.optimizer is None:
+        raise UserError(f"{path}: holds no optimizer, expected a model that a stage of Traincore saved")
+    return network
 
 
 def _copy_reproducibly(saved: Path, target: Path) -> None:

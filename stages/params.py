@@ -7,7 +7,7 @@ where it would otherwise serve a stale cache.
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +20,7 @@ from stages.errors import UserError
 PARAMS_FILE = Path("params.yaml")
 CHOICES_FILE = Path("stages/choices.yaml")
 PIPELINE_FILE = Path("dvc.yaml")
+NO_FOLDER = "stages/none"  # what stands for a folder that is not there, since DVC takes no null for a dependency
 
 MIN_RADIUS = 2
 INT_MAX = 2**63 - 1
@@ -49,22 +50,29 @@ class DatasetParams(Section):
 
     name: str
     image_size: int | None = Field(ge=1, le=4096)  # pixels of a mask are counted in float32: exact up to 2²⁴
-    train_count: int = Field(ge=1, le=100_000_000)
-    test_count: int = Field(ge=1, le=100_000_000)
+    train_count: int | None = Field(ge=1, le=100_000_000)
+    test_count: int | None = Field(ge=1, le=100_000_000)
     train_seed: int = Field(ge=0, le=INT_MAX)
     test_seed: int = Field(ge=0, le=INT_MAX)
     radius_min: float = Field(ge=MIN_RADIUS)
     radius_max: float = Field(ge=MIN_RADIUS)
     interference: Literal["rectangle", "triangle", "none"]
+    train_interference: Literal["rectangle", "triangle", "none"] | None
+    test_interference: Literal["rectangle", "triangle", "none"] | None
     dtype: Literal["uint8", "float32"]
+    path: str | None
 
 
 class NetworkParams(Section):
-    """Which network, and how wide."""
+    """Which network, and how it is built; what a network has no use for is None."""
 
     name: str
     base_filters: int | None = Field(ge=1, le=1024)
     dropout: float | None = Field(ge=0, lt=1)
+    batch_normalization: bool | None
+    momentum: float | None = Field(ge=0, lt=1)
+    initializer: Literal["glorot_uniform", "glorot_normal", "he_uniform", "he_normal"] | None
+    head_filters: int | None = Field(ge=0, le=1024)
 
 
 class TrainingParams(Section):
@@ -74,6 +82,7 @@ class TrainingParams(Section):
     loss: str | None
     seed: int = Field(ge=0, le=INT_MAX)
     precision_policy: Literal["auto", "float32", "mixed_bfloat16"]
+    statistics: Literal["moving", "estimated"]
 
 
 class SeedTrainingParams(Section):
@@ -82,6 +91,7 @@ class SeedTrainingParams(Section):
     count: int = Field(ge=1, le=INT_MAX)
     batch_size: int = Field(ge=1, le=65536)
     max_epochs: int = Field(ge=1, le=INT_MAX)
+    goal: Literal["learn", "try", "skip"] | None
 
 
 class SelectParams(Section):
@@ -94,6 +104,14 @@ class SelectParams(Section):
     max_epochs: int = Field(ge=1, le=INT_MAX)
     passes: Literal[1, "until_certified"]
     max_passes: int = Field(ge=2, le=INT_MAX)
+    exclude: str
+    start_from: str
+    given: str
+    size: int = Field(ge=1, le=INT_MAX)
+    rating_epochs: int = Field(ge=1, le=INT_MAX)
+    epochs: int = Field(ge=1, le=INT_MAX)
+    steps: int | None = Field(ge=1, le=INT_MAX)
+    averaged: float = Field(ge=0, le=1)
 
 
 class Params(Section):
@@ -117,17 +135,31 @@ class Params(Section):
 # Which line of stages/choices.yaml gives a key its value where params.yaml says null.
 _DEFAULTS = {
     "dataset.image_size": ("datasets", "dataset.name"),
-    "network.base_filters": ("networks", "network.name"),
-    "network.dropout": ("networks", "network.name"),
+    "dataset.train_count": ("datasets", "dataset.name"),
+    "dataset.test_count": ("datasets", "dataset.name"),
+    **{f"network.{key}": ("networks", "network.name") for key in NetworkParams.model_fields if key != "name"},
     "training.loss": ("networks", "network.name"),
+    "seed_training.goal": ("strategies", "select.strategy"),
     "score": ("networks", "network.name"),
 }
 
-# What a line of stages/choices.yaml has to say.
+# What a line of stages/choices.yaml has to say, and what it may say.
 _LINE_KEYS = {
-    "datasets": {"image_size"},
-    "networks": {"base_filters", "dropout", "loss", "score", "size_multiple"},
-    "scores": {"best"},
+    "datasets": {"target", "image_size", "train_count", "test_count", "drawn"},
+    "networks": {"target", "loss", "score", "size_multiple"},
+    "strategies": {"goal"},
+    "losses": {"target"},
+    "scores": {"target", "best"},
+}
+_OPTIONAL_LINE_KEYS = {"networks": set(NetworkParams.model_fields) - {"name"}}
+
+# What the values of a line may be, beside those that params.yaml may hold as well.
+_LINE_VALUES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "target": ("masks or labels", lambda value: value in ("masks", "labels")),
+    "drawn": ("true or false", lambda value: isinstance(value, bool)),
+    "goal": ("learn, try or skip", lambda value: value in ("learn", "try", "skip")),
+    "size_multiple": ("integer greater than 0", lambda value: type(value) is int and value > 0),
+    "best": ("number greater than 0", lambda value: type(value) in (int, float) and value > 0),
 }
 
 # Keys that name a line of stages/choices.yaml.
@@ -155,16 +187,16 @@ def load(stage: str, item: str = "") -> Params:
     UserError
         If any value in ``params.yaml`` is wrong, declared or not.
     """
-    values, choices = read_yaml(PARAMS_FILE), read_yaml(CHOICES_FILE)
-    validate(values, choices)
+    values = read_yaml(PARAMS_FILE)
+    params = validate(values, read_yaml(CHOICES_FILE))
     stages = read_yaml(PIPELINE_FILE)["stages"]
     definition = stages[stage].get("do", stages[stage])
     declared = _declared_keys(definition.get("params", []), values, item)
     hidden = {key for key, line in _default_lines(values).items() if _get(values, key) is None and line not in declared}
-    return _restrict(Params.model_validate(_resolve(values, choices)), declared - hidden)
+    return _restrict(params, declared - hidden)
 
 
-def validate(values: Any, choices: Mapping[str, Any]) -> None:
+def validate(values: Any, choices: Mapping[str, Any]) -> Params:
     """Check all parameters, each alone and against the others.
 
     Parameters
@@ -173,6 +205,11 @@ def validate(values: Any, choices: Mapping[str, Any]) -> None:
         The parsed ``params.yaml``.
     choices : mapping
         The parsed ``stages/choices.yaml``.
+
+    Returns
+    -------
+    Params
+        The same, nulls replaced by the defaults of the chosen lines.
 
     Raises
     ------
@@ -184,10 +221,13 @@ def validate(values: Any, choices: Mapping[str, Any]) -> None:
     _check_values(PARAMS_FILE, values)
     _check_choices(choices)
     _check_names(PARAMS_FILE, values, choices)
+    _check_targets(values, choices)
+    _check_options(values, choices)
     resolved = _resolve(values, choices)
-    _check_values(CHOICES_FILE, resolved)
+    params = _check_values(CHOICES_FILE, resolved)
     _check_names(CHOICES_FILE, resolved, choices)
-    _check_together(Params.model_validate(resolved), choices)
+    _check_together(params, choices)
+    return params
 
 
 def read_yaml(path: Path) -> Any:
@@ -247,9 +287,9 @@ _PlainLoader.add_implicit_resolver(
 )
 
 
-def _check_values(path: Path, values: Mapping[str, Any]) -> None:
+def _check_values(path: Path, values: Mapping[str, Any]) -> Params:
     try:
-        Params.model_validate(values)
+        return Params.model_validate(values)
     except ValidationError as error:
         raise UserError(f"{path}: {_explain(error)}") from None
 
@@ -290,15 +330,16 @@ def _check_choices(choices: Any) -> None:
         raise UserError(f"{CHOICES_FILE}: found {_show(choices)}, allowed are the tables {', '.join(sorted(tables))}")
     for table, keys in _LINE_KEYS.items():
         for name, line in choices[table].items():
-            if not isinstance(line, dict) or set(line) != keys:
-                raise UserError(f"{CHOICES_FILE}: {table}.{name} is {_show(line)}, allowed are the keys {sorted(keys)}")
-    for table, key, kinds in (("networks", "size_multiple", {int}), ("scores", "best", {int, float})):
-        for name, line in choices[table].items():
-            if type(line[key]) not in kinds or not line[key] > 0:
-                allowed = "integer" if kinds == {int} else "number"
-                raise UserError(
-                    f"{CHOICES_FILE}: {table}.{name}.{key} is {_show(line[key])}, allowed is: {allowed} greater than 0"
-                )
+            optional = _OPTIONAL_LINE_KEYS.get(table, set())
+            if not isinstance(line, dict) or not keys <= set(line) <= keys | optional:
+                allowed = f"{sorted(keys)}" + (f", and may be {sorted(optional)}" if optional else "")
+                raise UserError(f"{CHOICES_FILE}: {table}.{name} is {_show(line)}, allowed are the keys {allowed}")
+            for key in keys & set(_LINE_VALUES):
+                allowed, is_allowed = _LINE_VALUES[key]
+                if not is_allowed(line[key]):
+                    raise UserError(
+                        f"{CHOICES_FILE}: {table}.{name}.{key} is {_show(line[key])}, allowed is: {allowed}"
+                    )
 
 
 def _check_names(path: Path, values: Mapping[str, Any], choices: Mapping[str, Any]) -> None:
@@ -306,6 +347,30 @@ def _check_names(path: Path, values: Mapping[str, Any], choices: Mapping[str, An
         name = _get(values, key)
         if name is not None and name not in choices[table]:
             raise UserError(f"{path}: {key} is {_show(name)}, allowed are: {', '.join(map(str, choices[table]))}")
+
+
+def _check_targets(values: Mapping[str, Any], choices: Mapping[str, Any]) -> None:
+    """Check that network, loss and score are for what the data set holds."""
+    data = _get(values, "dataset.name")
+    target = choices["datasets"][data]["target"]
+    for key in ("network.name", "training.loss", "score"):
+        table, name = choices[_NAMES[key]], _get(values, key)
+        if name is not None and table[name]["target"] != target:
+            allowed = [other for other, line in table.items() if line["target"] == target]
+            raise UserError(
+                f"{PARAMS_FILE}: {key} is {name!r}, allowed for the {target} of data set {data} are: "
+                f"{', '.join(allowed)}"
+            )
+
+
+def _check_options(values: Mapping[str, Any], choices: Mapping[str, Any]) -> None:
+    """Check that no option is given that the network does not have."""
+    name = _get(values, "network.name")
+    for key, value in values["network"].items():
+        if key != "name" and value is not None and key not in choices["networks"][name]:
+            raise UserError(
+                f"{PARAMS_FILE}: network.{key} is {_show(value)}, allowed is null: network {name} has no such option"
+            )
 
 
 def _check_together(params: Params, choices: Mapping[str, Any]) -> None:
@@ -317,26 +382,42 @@ def _check_together(params: Params, choices: Mapping[str, Any]) -> None:
         )
     data = params.dataset
     assert data.image_size is not None  # resolved
+    assert data.train_count is not None
     multiple = choices["networks"][params.network.name]["size_multiple"]
     if data.image_size % multiple:
         raise UserError(
             f"{PARAMS_FILE}: dataset.image_size is {data.image_size}, "
             f"allowed is a multiple of {multiple} for network {params.network.name}"
         )
-    if data.radius_max < data.radius_min:
+    if choices["datasets"][data.name]["drawn"]:
+        _check_radii(data.image_size, data)
+        if data.path is not None:
+            raise UserError(
+                f"{PARAMS_FILE}: dataset.path is {_show(data.path)}, "
+                f"allowed is null: the pairs of {data.name} are drawn"
+            )
+    if params.select.start_from != NO_FOLDER and choices["strategies"][params.select.strategy]["goal"] != "learn":
         raise UserError(
-            f"{PARAMS_FILE}: dataset.radius_max is {data.radius_max}, "
-            f"allowed is dataset.radius_min = {data.radius_min} or more"
-        )
-    if data.image_size <= 2 * data.radius_max:
-        raise UserError(
-            f"{PARAMS_FILE}: dataset.image_size is {data.image_size}, "
-            f"allowed is more than twice dataset.radius_max = {data.radius_max}"
+            f"{PARAMS_FILE}: select.start_from is {_show(params.select.start_from)}, allowed is {NO_FOLDER} "
+            f"for strategy {params.select.strategy}, which trains a fresh network"
         )
     if params.seed_training.count > data.train_count:
         raise UserError(
             f"{PARAMS_FILE}: seed_training.count is {params.seed_training.count}, "
             f"allowed is at most dataset.train_count = {data.train_count}"
+        )
+
+
+def _check_radii(image_size: int, data: DatasetParams) -> None:
+    if data.radius_max < data.radius_min:
+        raise UserError(
+            f"{PARAMS_FILE}: dataset.radius_max is {data.radius_max}, "
+            f"allowed is dataset.radius_min = {data.radius_min} or more"
+        )
+    if image_size <= 2 * data.radius_max:
+        raise UserError(
+            f"{PARAMS_FILE}: dataset.image_size is {image_size}, "
+            f"allowed is more than twice dataset.radius_max = {data.radius_max}"
         )
 
 
@@ -347,7 +428,7 @@ def _resolve(values: Mapping[str, Any], choices: Mapping[str, Any]) -> dict[str,
         *sections, name = key.split(".")
         target = resolved[sections[0]] if sections else resolved
         if target[name] is None:
-            target[name] = _get(choices, line)[name]
+            target[name] = _get(choices, line).get(name)
     return resolved
 
 

@@ -62,6 +62,12 @@ class Progress:
         self._bar.set_postfix(figures, refresh=False)
         self._bar.update(done - self._bar.n)
 
+    def turn_to(self, total: int, unit: str) -> None:
+        """Go on with counting something else, from its start."""
+        if unit != self._bar.unit:
+            self._bar.unit = unit
+            self._bar.reset(total)
+
     def go_on(self, done: int) -> None:
         """Start from what an interrupted run had done, which does not count for the rate."""
         self._bar.write(f"{self._bar.desc}: goes on from {done} of {self._bar.total}", file=sys.stderr)

@@ -1,11 +1,11 @@
-"""How well a prediction fits, from the pixels that a predicted and a true mask share.
+"""How well a prediction fits: a mask by the pixels that it shares with the true one, a label by its probability.
 
 Scores are computed in float64 from counts, so that the steps of the tiered IoU fall where the formula puts them,
 whatever the precision and the device of the network.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -23,14 +23,57 @@ class PixelCounts(NamedTuple):
     true_negative: np.ndarray
 
 
-class Fit(NamedTuple):
-    """How predictions of some pairs fit: pixel counts of the mask ``> 0.5`` and of the raw probabilities."""
+class MaskFit(NamedTuple):
+    """How predicted masks fit.
+
+    Attributes
+    ----------
+    mask : PixelCounts
+        Of the mask ``> 0.5``.
+    soft : PixelCounts, optional
+        Of the raw probabilities.
+    spread : ndarray of float64, shape (n,), optional
+        Standard deviation of the probabilities over the pixels of each pair; near 0 where a network says the same of
+        every pixel.
+    """
 
     mask: PixelCounts
-    soft: PixelCounts
+    soft: PixelCounts | None = None
+    spread: np.ndarray | None = None
+
+    def table(self) -> np.ndarray:
+        """A row a pair: float64 of shape (n, 9)."""
+        assert self.soft is not None
+        assert self.spread is not None
+        return np.stack([*self.mask, *self.soft, self.spread], axis=1)
+
+    @classmethod
+    def from_table(cls, table: np.ndarray) -> Self:
+        """What `table` made the table of."""
+        columns = table.T
+        return cls(PixelCounts(*columns[:4]), PixelCounts(*columns[4:8]), columns[8])
 
 
-Score = Callable[[PixelCounts], np.ndarray]
+class LabelFit(NamedTuple):
+    """How predicted classes fit: probabilities of the true class and of the likeliest other one; shape (n,) each."""
+
+    true: np.ndarray
+    other: np.ndarray
+
+    def table(self) -> np.ndarray:
+        """A row a pair: float64 of shape (n, 2)."""
+        return np.stack(self, axis=1)
+
+    @classmethod
+    def from_table(cls, table: np.ndarray) -> Self:
+        """What `table` made the table of."""
+        return cls(*table.T)
+
+
+Fit = MaskFit | LabelFit
+Score = Callable[[Fit], np.ndarray]
+
+FITS: dict[str, type[MaskFit] | type[LabelFit]] = {"masks": MaskFit, "labels": LabelFit}
 
 
 def iou(counts: PixelCounts) -> np.ndarray:
@@ -74,4 +117,47 @@ def dice(counts: PixelCounts) -> np.ndarray:
     return np.asarray(2 * overlap / (1 + overlap))
 
 
-SCORES: dict[str, Score] = {"tiered_iou": tiered_iou, "iou": iou, "dice": dice}
+def hit_rate(fit: LabelFit) -> np.ndarray:
+    """1 where the true class is the likeliest, else 0.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+    """
+    return np.asarray(fit.true > fit.other, dtype=np.float64)
+
+
+def true_probability(fit: LabelFit) -> np.ndarray:
+    """The probability that the network gives to the true class.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+        In [0, 1].
+    """
+    return np.asarray(fit.true, dtype=np.float64)
+
+
+def _of_masks(score: Callable[[PixelCounts], np.ndarray]) -> Score:
+    def of_fit(fit: Fit) -> np.ndarray:
+        assert isinstance(fit, MaskFit)
+        return score(fit.mask)
+
+    return of_fit
+
+
+def _of_labels(score: Callable[[LabelFit], np.ndarray]) -> Score:
+    def of_fit(fit: Fit) -> np.ndarray:
+        assert isinstance(fit, LabelFit)
+        return score(fit)
+
+    return of_fit
+
+
+SCORES: dict[str, Score] = {
+    "tiered_iou": _of_masks(tiered_iou),
+    "iou": _of_masks(iou),
+    "dice": _of_masks(dice),
+    "hit_rate": _of_labels(hit_rate),
+    "true_probability": _of_labels(true_probability),
+}

@@ -1,10 +1,12 @@
 """A set of pairs in Zarr: create it, write rows, read rows, stream rows.
 
-A set is a Zarr v3 group with the arrays ``images`` (n, h, w, c) and ``masks`` (n, h, w, 1), a chunk a pair, many
-chunks a shard; ``checksums`` (n, 2), the CRC-32C of each pair's two chunks, which tells a damaged, swapped or
-missing shard from a good one; and, for a set taken from another, ``rows`` (n,), where its pairs stood there.
+A set is a Zarr v3 group with the arrays ``images`` (n, h, w, c) and ``masks`` (n, h, w, 1), or ``labels`` (n, 1) in
+their place, a chunk a pair, many chunks a shard; ``checksums`` (n, 2), the CRC-32C of each pair's two chunks, which
+tells a damaged, swapped or missing shard from a good one; and, for a set taken from another, ``rows`` (n,), where its
+pairs stood there.
 """
 
+import copy
 import hashlib
 import json
 import math
@@ -13,7 +15,7 @@ import queue
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,16 +37,22 @@ PAIRS = 10**8
 PAIR_BYTES = 2**30
 METADATA_BYTES = 2**20
 METADATA_DEPTH = 50
+CLASSES = 256
 
 # Noise does not compress and costs time in trying; masks shrink a hundredfold.
-COMPRESSION = {"images": "raw", "masks": "zstd"}
+COMPRESSION = {"images": "raw", "masks": "zstd", "labels": "raw"}
+AXES = {
+    "images": ("pair", "row", "column", "channel"),
+    "masks": ("pair", "row", "column", "channel"),
+    "labels": ("pair", "label"),
+}
 
 
 class Block(NamedTuple):
-    """Some pairs in memory: images (n, h, w, c) as stored, masks (n, h, w, 1) uint8 of 0 and 1."""
+    """Some pairs in memory: images (n, h, w, c) as stored; targets uint8, masks (n, h, w, 1) or labels (n, 1)."""
 
     images: np.ndarray
-    masks: np.ndarray
+    targets: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -59,11 +67,14 @@ class Layout:
         Height, width, channels.
     dtype : {"uint8", "float32"}
         Of the images as they are stored.
+    classes : int, optional
+        How many there are, if targets are labels, which count from 0; otherwise targets are masks of 0 and 1.
     """
 
     count: int
     image_shape: tuple[int, int, int]
     dtype: str
+    classes: int | None = None
 
     @property
     def scale(self) -> float:
@@ -71,9 +82,14 @@ class Layout:
         return 255.0 if self.dtype == "uint8" else 1.0
 
     @property
-    def mask_shape(self) -> tuple[int, int, int]:
-        """Height, width, 1."""
-        return (*self.image_shape[:2], 1)
+    def target(self) -> str:
+        """The array that holds the targets: "masks" or "labels"."""
+        return "masks" if self.classes is None else "labels"
+
+    @property
+    def target_shape(self) -> tuple[int, ...]:
+        """Of a mask: height, width, 1; of a label: 1."""
+        return (*self.image_shape[:2], 1) if self.classes is None else (1,)
 
     @property
     def shard_rows(self) -> int:
@@ -93,8 +109,7 @@ class Layout:
     @property
     def bytes(self) -> int:
         """About what a set of them takes on disk: images do not compress, masks shrink to a few percent."""
-        pair = math.prod(self.image_shape) * np.dtype(self.dtype).itemsize + math.prod(self.mask_shape) // 20
-        return self.count * pair
+        return self.count * (self.image_bytes + math.prod(self.target_shape) // 20)
 
     def shard_range(self, shard: int) -> range:
         """Rows that stand in a shard."""
@@ -118,10 +133,7 @@ def create(path: Path, layout: Layout, attributes: Mapping[str, Any]) -> None:
     for column in ("checksums", "rows"):
         shutil.rmtree(path / column, ignore_errors=True)
     group = zarr.create_group(path, zarr_format=3, attributes={"format": FORMAT, "version": VERSION, **attributes})
-    for name, shape, dtype in (
-        ("images", layout.image_shape, layout.dtype),
-        ("masks", layout.mask_shape, "uint8"),
-    ):
+    for name, shape, dtype in _arrays(layout):
         array = group.create_array(
             name,
             shape=(layout.count, *shape),
@@ -129,9 +141,12 @@ def create(path: Path, layout: Layout, attributes: Mapping[str, Any]) -> None:
             chunks=(1, *shape),
             shards=(layout.shard_rows, *shape),
             compressors=_compressors(COMPRESSION[name]),
-            dimension_names=("pair", "row", "column", "channel"),
+            dimension_names=AXES[name],
         )
-        array.attrs["scale"] = layout.scale if name == "images" else 1.0
+        if name == "labels":
+            array.attrs["classes"] = layout.classes
+        else:
+            array.attrs["scale"] = layout.scale if name == "images" else 1.0
 
 
 def write_shard(path: Path, layout: Layout, shard: int, block: Block) -> np.ndarray:
@@ -140,7 +155,7 @@ def write_shard(path: Path, layout: Layout, shard: int, block: Block) -> np.ndar
     Returns
     -------
     ndarray of uint32, shape (n, 2)
-        The checksums of each pair's image and mask, for `finish`.
+        The checksums of each pair's image and target, for `finish`.
     """
     columns = [
         shards.write_shard(
@@ -149,7 +164,7 @@ def write_shard(path: Path, layout: Layout, shard: int, block: Block) -> np.ndar
             layout.shard_rows,
             COMPRESSION[name],
         )
-        for name, array in block._asdict().items()
+        for (name, _, _), array in zip(_arrays(layout), block, strict=True)
     ]
     return np.array(columns, dtype=np.uint32).reshape(2, -1).T
 
@@ -160,7 +175,7 @@ def written_shard(path: Path, layout: Layout, shard: int) -> np.ndarray | None:
     try:
         columns = [
             shards.read_checksums(_shard_path(path, name, shard), layout.shard_rows, count)
-            for name in ("images", "masks")
+            for name, _, _ in _arrays(layout)
         ]
     except UserError:
         return None
@@ -199,7 +214,7 @@ def copy_rows(source: "Pairs", rows: np.ndarray, path: Path, attributes: Mapping
     attributes : mapping
         How the copy was made; plain JSON values.
     """
-    layout = Layout(len(rows), source.layout.image_shape, source.layout.dtype)
+    layout = replace(source.layout, count=len(rows))
     create(path, layout, attributes)
     checksums = [
         write_shard(path, layout, shard, source.read_rows(rows[layout.shard_range(shard)]))
@@ -215,13 +230,11 @@ class Pairs:
     ----------
     path : Path
         The set.
-    order_seed : int, optional
-        Shuffles the order in which positions count the rows; without it positions are rows.
 
     Attributes
     ----------
     order : ndarray of int64, shape (n,)
-        The row at each position.
+        The row at each position; all rows as they stand, unless `in_order` says otherwise.
 
     Raises
     ------
@@ -229,7 +242,7 @@ class Pairs:
         If there is no such set, or it is not one that this version reads.
     """
 
-    def __init__(self, path: Path, order_seed: int | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
         try:
             self.attributes = _read_attributes(path)
@@ -241,16 +254,26 @@ class Pairs:
         except OSError as error:
             raise UserError(f"{error.filename}: {error.strerror}; {_how_to_restore(path)}") from None
         self._indexes: dict[tuple[str, int], np.ndarray] = {}
-        rows = np.arange(self.layout.count)
-        self.order = rows if order_seed is None else np.random.default_rng(order_seed).permutation(rows)
+        self.order = np.arange(self.layout.count)
 
     def __len__(self) -> int:
         return len(self.order)
 
+    def in_order(self, rows: np.ndarray) -> "Pairs":
+        """The same set with positions that count some of its rows."""
+        pairs = copy.copy(self)
+        pairs.order = rows
+        return pairs
+
     @property
     def digest(self) -> str:
         """A digest of the content: of what the pairs look like and of their checksums."""
-        return hashlib.sha256(repr(self.layout).encode() + self._checksums.tobytes()).hexdigest()
+        return self.digest_of(self.layout.count)
+
+    def digest_of(self, count: int) -> str:
+        """The same of the first rows alone: the digest of a set that holds no others."""
+        layout = replace(self.layout, count=count)
+        return hashlib.sha256(repr(layout).encode() + self._checksums[:count].tobytes()).hexdigest()
 
     def read(self, positions: Sequence[int] | np.ndarray) -> Block:
         """Some pairs, in the order asked for.
@@ -263,7 +286,7 @@ class Pairs:
         Returns
         -------
         Block
-            images (n, h, w, c) as stored, masks (n, h, w, 1) uint8.
+            images (n, h, w, c) as stored, targets uint8: masks (n, h, w, 1) or labels (n, 1).
 
         Raises
         ------
@@ -274,11 +297,17 @@ class Pairs:
 
     def read_rows(self, rows: np.ndarray) -> Block:
         """Some pairs by their rows, whatever the order; else the same as `read`."""
-        images = np.empty((len(rows), *self.layout.image_shape), self.layout.dtype)
-        masks = np.empty((len(rows), *self.layout.mask_shape), np.uint8)
-        self._fill("images", 0, rows, images)
-        self._fill("masks", 1, rows, masks)
-        return Block(images, masks)
+        arrays = []
+        for column, (name, shape, dtype) in enumerate(_arrays(self.layout)):
+            arrays.append(np.empty((len(rows), *shape), dtype))
+            self._fill(name, column, rows, arrays[-1])
+        block = Block(*arrays)
+        if self.layout.classes is not None and block.targets.max(initial=0) >= self.layout.classes:
+            raise UserError(
+                f"{self.path / 'labels'}: damaged: label {block.targets.max()} of {self.layout.classes} classes; "
+                f"{_how_to_restore(self.path)}"
+            )
+        return block
 
     def stream(self, blocks: Iterable[Sequence[int] | np.ndarray]) -> Iterator[Block]:
         """Pairs block by block, the next block read while the last one is used."""
@@ -344,8 +373,13 @@ def prefetch(reads: Iterable[Callable[[], Block]]) -> Iterator[Block]:
         thread.join()
 
 
+def _arrays(layout: Layout) -> list[tuple[str, tuple[int, ...], str]]:
+    """The arrays of images and targets: name, shape of a pair, dtype."""
+    return [("images", layout.image_shape, layout.dtype), (layout.target, layout.target_shape, "uint8")]
+
+
 def _shard_path(path: Path, name: str, shard: int) -> Path:
-    return path / name / "c" / str(shard) / "0" / "0" / "0"
+    return path.joinpath(name, "c", str(shard), *"0" * (len(AXES[name]) - 1))
 
 
 def _compressors(compression: str) -> list[Any]:
@@ -402,16 +436,14 @@ def _read_layout(path: Path) -> Layout:
             f"{path / 'images' / 'zarr.json'}: {_short(dtype)} {_short(shape)}, "
             "expected uint8 or float32 (n, height, width, channels)"
         )
-    layout = Layout(shape[0], (shape[1], shape[2], shape[3]), dtype)
+    layout = Layout(shape[0], (shape[1], shape[2], shape[3]), dtype, _read_classes(path))
     if layout.count > PAIRS or layout.image_bytes > PAIR_BYTES:
         raise UserError(
             f"{path / 'images' / 'zarr.json'}: {layout.count} pairs of {layout.image_bytes} bytes, "
             f"expected at most {PAIRS} of {PAIR_BYTES}"
         )
-    for name, metadata, pair_shape, pair_dtype in (
-        ("images", images, layout.image_shape, layout.dtype),
-        ("masks", _read_metadata(path / "masks", "array"), layout.mask_shape, "uint8"),
-    ):
+    for name, pair_shape, pair_dtype in _arrays(layout):
+        metadata = images if name == "images" else _read_metadata(path / name, "array")
         codecs = ["bytes", "zstd", "crc32c"] if COMPRESSION[name] == "zstd" else ["bytes", "crc32c"]
         expected = {
             "shape": (layout.count, *pair_shape),
@@ -422,6 +454,17 @@ def _read_layout(path: Path) -> Layout:
         }
         _check_array(path / name, metadata, expected)
     return layout
+
+
+def _read_classes(path: Path) -> int | None:
+    """How many classes the labels of a set have; None if it has no labels."""
+    if not (path / "labels").exists():
+        return None
+    attributes: Any = _read_metadata(path / "labels", "array").get("attributes")
+    classes = attributes.get("classes") if isinstance(attributes, dict) else None
+    if type(classes) is not int or not 2 <= classes <= CLASSES:
+        raise UserError(f"{path / 'labels' / 'zarr.json'}: classes {_short(classes)}, expected 2 to {CLASSES}")
+    return classes
 
 
 def _check_array(path: Path, metadata: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
@@ -447,21 +490,24 @@ def _check_array(path: Path, metadata: Mapping[str, Any], expected: Mapping[str,
 
 
 def _check_shards(path: Path, layout: Layout) -> None:
-    """Check that all shards are there, and those of images, which are not compressed, of the size that they have to be.
+    """Check that all shards are there, and those that are not compressed of the size that they have to be.
 
     So what the metadata says is compared with what is on disk before anything of that size is allocated.
     """
     for shard in range(layout.shard_count):
-        for name in COMPRESSION:
+        rows = len(layout.shard_range(shard))
+        for name, shape, dtype in _arrays(layout):
             file = _shard_path(path, name, shard)
             if not file.is_file():
                 raise UserError(f"{file}: {'not a file' if file.exists() else 'missing'}")
-        file, rows = _shard_path(path, "images", shard), len(layout.shard_range(shard))
-        size, expected = file.stat().st_size, shards.raw_bytes(rows, layout.image_bytes, layout.shard_rows)
-        if size != expected:
-            raise UserError(
-                f"{file}: {'truncated' if size < expected else 'damaged'}: {size} bytes, expected {expected}"
-            )
+            if COMPRESSION[name] != "raw":
+                continue
+            chunk_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+            size, expected = file.stat().st_size, shards.raw_bytes(rows, chunk_bytes, layout.shard_rows)
+            if size != expected:
+                raise UserError(
+                    f"{file}: {'truncated' if size < expected else 'damaged'}: {size} bytes, expected {expected}"
+                )
 
 
 def _read_metadata(path: Path, kind: str) -> dict[str, Any]:

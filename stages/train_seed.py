@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stages import hardware
-from stages.checkpoints import Clock, State, checkpoint
+from stages.checkpoints import Clock, State, checkpoint, digest
 from stages.entry import run, whole, write_csv, write_json
 from stages.errors import UserError
 from stages.params import Params, load
+from stages.pool import POOL, earlier_model, open_pool
 from stages.progress import Progress
 from stages.store import Pairs
 from stages.strategies import Epoch, Learner
 
-POOL = Path("data/train.zarr")
 MODEL = Path("models/seed.keras")
 METRICS = Path("metrics/seed.json")
 CURVE = Path("metrics/plots/seed.csv")
@@ -22,17 +22,26 @@ def main() -> None:
     """Write the seed network, its metrics, and its score and loss by epoch."""
     clock = Clock()
     params = load("train_seed")
-    pairs = Pairs(POOL, params.select.order_seed)
+    pool = open_pool(params.select)
+    pairs = pool.pairs
     seeds = range(params.seed_training.count)
     if len(seeds) > len(pairs):
-        raise UserError(f"seed_training.count is {len(seeds)}, allowed is at most {len(pairs)}, the pairs of {POOL}")
+        raise UserError(
+            f"seed_training.count is {len(seeds)}, allowed is at most {len(pairs)}, "
+            f"the pairs of {POOL} that select.exclude leaves"
+        )
+    earlier = earlier_model(params.select)
     threads = hardware.set_up_tensorflow()
     from stages import learner  # imports TensorFlow, which takes seconds that bad input need not wait for
 
     student = learner.Learner.new(pairs, params, params.seed_training.batch_size)
+    inputs = {"pool": pool.digest}
+    if earlier:
+        student.take_over(earlier)
+        inputs["earlier model"] = digest(earlier)
     machine = {"threads": threads, "processor": hardware.processor(), "precision_policy": student.policy}
     with (
-        checkpoint("train_seed", params, {"pool": pairs.digest}, machine) as saved,
+        checkpoint("train_seed", params, inputs, machine) as saved,
         whole(MODEL, METRICS, CURVE) as (model, metrics, curve),
     ):
         hardware.require_space(MODEL, 4 * student.file_bytes)  # two checkpoints, the network and a copy of it
@@ -50,7 +59,8 @@ def main() -> None:
             _warn_of_empty_masks(pairs, seeds, progress)
             if saved.found:
                 progress.go_on(len(epochs))
-            train(student, seeds, params, epochs, progress)
+            if params.seed_training.goal != "skip" and not earlier:
+                train(student, seeds, params, epochs, progress)
         saved.save(state())
         student.save(model)
         write_csv(curve, ["epoch", "score", "loss"], [[number, *epoch] for number, epoch in enumerate(epochs, 1)])
@@ -59,8 +69,8 @@ def main() -> None:
             {
                 "epochs": len(epochs),
                 "pairs_trained": len(epochs) * len(seeds),
-                "score": epochs[-1].score,
-                "loss": epochs[-1].loss,
+                "score": epochs[-1].score if epochs else None,
+                "loss": epochs[-1].loss if epochs else None,
                 "seconds": clock.seconds(),
                 "resolved": {
                     "image_size": pairs.layout.image_shape[0],
@@ -68,6 +78,7 @@ def main() -> None:
                     "dropout": params.network.dropout,
                     "loss": params.training.loss,
                     "score": params.score,
+                    "goal": params.seed_training.goal,
                     "precision_policy": student.policy,
                 },
                 "threads": threads,
@@ -87,10 +98,13 @@ def train(learner: Learner, seeds: Sequence[int], params: Params, epochs: list[E
     Raises
     ------
     UserError
-        If it does not within ``seed_training.max_epochs``.
+        If it does not within ``seed_training.max_epochs``, and ``seed_training.goal`` is to learn.
     """
     while not epochs or epochs[-1].score <= params.precision:
         if len(epochs) == params.seed_training.max_epochs:
+            if params.seed_training.goal == "try":
+                progress.warn("seed_training.max_epochs are over before precision was passed; select goes on with that")
+                return
             best = max(epoch.score for epoch in epochs)
             raise UserError(
                 f"the best score in seed_training.max_epochs = {len(epochs)} epochs is {best:.4f}, precision = "
@@ -102,7 +116,9 @@ def train(learner: Learner, seeds: Sequence[int], params: Params, epochs: list[E
 
 
 def _warn_of_empty_masks(pairs: Pairs, seeds: Sequence[int], progress: Progress) -> None:
-    filled = sum(int(pairs.read([seed]).masks.any()) for seed in seeds)
+    if pairs.layout.classes is not None:
+        return
+    filled = sum(int(pairs.read([seed]).targets.any()) for seed in seeds)
     if filled * 2 < len(seeds):
         progress.warn(
             f"only {filled} of {len(seeds)} seed pairs have any foreground: empty masks are learnt at once and teach "

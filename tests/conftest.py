@@ -1,7 +1,7 @@
 """Fixtures that several files share."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import reduce
 from operator import getitem
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.project import ROOT
+from tests.project import ROOT, STAGES, make_small_project, stages_run, succeed
 
 Change = Callable[..., None]
 
@@ -38,3 +38,21 @@ def change_parameters(path: Path, changes: Mapping[str, Any]) -> None:
         *sections, name = dotted.split(".")
         reduce(getitem, sections, values)[name] = value
     path.write_text(yaml.safe_dump(values, sort_keys=False))
+
+
+@pytest.fixture(scope="session")
+def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small project after its first `dvc repro`, committed."""
+    project = make_small_project(tmp_path_factory.mktemp("project"))
+    assert stages_run(succeed(project, "dvc", "repro")) == STAGES
+    succeed(project, "git", "add", "--all")
+    succeed(project, "git", "commit", "--quiet", "--message=First run")
+    return project
+
+
+@pytest.fixture
+def project(reproduced: Path) -> Iterator[Path]:
+    """The reproduced project; whatever a test does to it is undone."""
+    yield reproduced
+    succeed(reproduced, "git", "checkout", "--quiet", "--force", ".")
+    succeed(reproduced, "dvc", "checkout", "--force", "--quiet")

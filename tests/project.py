@@ -1,7 +1,9 @@
 """A small copy of the project in a repository of its own, for tests that run the real thing."""
 
+import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,7 +13,10 @@ from typing import Any
 
 import yaml
 
+from stages.params import NetworkParams
+
 ROOT = Path(__file__).parent.parent
+STAGES = ["generate@train", "generate@test", "train_seed", "select", "evaluate"]
 
 # Small enough for seconds, hard enough that some pairs fail and some pass.
 SMALL = {
@@ -30,6 +35,13 @@ CERTIFIED = [
     "--set-param=tolerance=0.3",
     "--set-param=dataset.interference=none",
 ]
+
+
+def network_options(name: str, **options: Any) -> NetworkParams:
+    """Options of a network: its own defaults but for those given."""
+    line = yaml.safe_load((ROOT / "stages/choices.yaml").read_text())["networks"][name]
+    own = {key: line.get(key) for key in NetworkParams.model_fields}
+    return NetworkParams(**{**own, "name": name, **options})
 
 
 def make_small_project(folder: Path, changes: Mapping[str, Any] = SMALL) -> Path:
@@ -83,3 +95,14 @@ def metrics(folder: Path, name: str) -> dict[str, Any]:
     """What a stage wrote to metrics/{name}.json."""
     values: dict[str, Any] = json.loads((folder / "metrics" / f"{name}.json").read_text())
     return values
+
+
+def core_of(folder: Path) -> list[dict[str, str]]:
+    """The lines of data/core.csv."""
+    with (folder / "data/core.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def stages_run(output: str) -> list[str]:
+    """The stages that ran, by what `dvc repro` or `dvc exp run` printed."""
+    return re.findall(r"^Running stage '(.+)':", output, re.MULTILINE)

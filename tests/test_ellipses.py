@@ -86,7 +86,7 @@ def noise_free(pairs: Ellipses, row: int) -> np.ndarray:
 
 def check_drawing(pairs: Ellipses, rows: range) -> None:
     block, size = pairs.draw(rows), pairs.layout.image_shape[0]
-    for row, shapes, mask in zip(rows, shapes_of(pairs, rows), block.masks, strict=True):
+    for row, shapes, mask in zip(rows, shapes_of(pairs, rows), block.targets, strict=True):
         taken = ellipse_pixels(shapes, size)
         assert as_pixels(mask[:, :, 0]) == taken
         drawn = set(taken)
@@ -147,7 +147,7 @@ def test_shapes_are_brighter_than_their_background_in_half_of_the_pairs() -> Non
     bright = [shapes.bright_shapes for shapes in shapes_of(ellipses(), range(20_000))]
     assert np.mean(bright) == pytest.approx(0.5, abs=0.02)
     block = ellipses().draw(range(40))
-    for image, mask, expected in zip(block.images, block.masks[..., 0] == 1, bright[:40], strict=True):
+    for image, mask, expected in zip(block.images, block.targets[..., 0] == 1, bright[:40], strict=True):
         assert (image[mask].mean() > image[:5].mean()) == expected
 
 
@@ -204,7 +204,7 @@ def test_noise_is_independent_between_channels_neighbours_and_rows(dtype: str) -
 
 
 def same(left: Block, right: Block) -> bool:
-    return np.array_equal(left.images, right.images) and np.array_equal(left.masks, right.masks)
+    return np.array_equal(left.images, right.images) and np.array_equal(left.targets, right.targets)
 
 
 @given(pair_sets, st.integers(0, 10**7), st.integers(1, 4), st.integers(0, 3))
@@ -217,7 +217,7 @@ def test_a_row_is_the_same_in_whatever_set_and_range_it_is_drawn(
     place = min(place, count - 1)
     row = start + place
     assert same(
-        larger.draw(range(row, row + 1)), Block(block.images[place : place + 1], block.masks[place : place + 1])
+        larger.draw(range(row, row + 1)), Block(block.images[place : place + 1], block.targets[place : place + 1])
     )
 
 
@@ -234,7 +234,7 @@ def test_pairs_stay_what_they_were_when_sets_of_them_were_first_published(
     interference: str, dtype: str, expected: int
 ) -> None:
     block = ellipses(interference=interference, dtype=dtype).draw(range(20))
-    assert zlib.crc32(block.masks.tobytes(), zlib.crc32(block.images.tobytes())) == expected
+    assert zlib.crc32(block.targets.tobytes(), zlib.crc32(block.images.tobytes())) == expected
 
 
 def test_rows_and_seeds_differ_in_shapes_and_noise() -> None:
@@ -247,7 +247,7 @@ def test_rows_and_seeds_differ_in_shapes_and_noise() -> None:
 def test_both_dtypes_hold_the_same_shapes() -> None:
     integers, reals = ellipses(), ellipses(dtype="float32")
     assert all(map(np.array_equal, integers.shapes(range(5)), reals.shapes(range(5))))
-    assert np.array_equal(integers.draw(range(5)).masks, reals.draw(range(5)).masks)
+    assert np.array_equal(integers.draw(range(5)).targets, reals.draw(range(5)).targets)
     for row in range(5):
         assert np.array_equal(noise_free(integers, row), noise_free(reals, row))
 
@@ -256,16 +256,16 @@ def test_both_dtypes_hold_the_same_shapes() -> None:
 def test_images_have_the_dtype_and_masks_are_zeros_and_ones(dtype: str) -> None:
     block = ellipses(dtype=dtype).draw(range(4))
     assert (block.images.shape, block.images.dtype) == ((4, SIZE, SIZE, 3), np.dtype(dtype))
-    assert (block.masks.shape, block.masks.dtype) == ((4, SIZE, SIZE, 1), np.dtype("uint8"))
-    assert np.unique(block.masks).tolist() == [0, 1]
+    assert (block.targets.shape, block.targets.dtype) == ((4, SIZE, SIZE, 1), np.dtype("uint8"))
+    assert np.unique(block.targets).tolist() == [0, 1]
 
 
 def test_interference_changes_neither_the_mask_nor_the_rest_of_the_image() -> None:
     blocks = {kind: ellipses(interference=kind).draw(range(20)) for kind in ("rectangle", "triangle", "none")}
     for kind in ("rectangle", "triangle"):
-        assert np.array_equal(blocks[kind].masks, blocks["none"].masks)
+        assert np.array_equal(blocks[kind].targets, blocks["none"].targets)
         changed = (blocks[kind].images != blocks["none"].images).any(axis=-1)
-        assert not (changed & (blocks[kind].masks[..., 0] == 1)).any()
+        assert not (changed & (blocks[kind].targets[..., 0] == 1)).any()
         assert all(0 < each.mean() < 0.11 for each in changed)
 
 
@@ -290,10 +290,11 @@ def test_a_few_in_a_thousand_rectangles_touch_the_ellipse_and_its_mask_stays_who
 def test_the_source_is_made_of_the_parameters_of_its_set() -> None:
     options = DatasetParams(
         name="ellipses", image_size=64, train_count=7, test_count=8, train_seed=3, test_seed=4,
-        radius_min=5, radius_max=9, interference="none", dtype="float32",
+        radius_min=5, radius_max=9, interference="none", dtype="float32", path=None,
+        train_interference=None, test_interference="triangle",
     )  # fmt: skip
     train, test = source(options, "train"), source(options, "test")
     assert isinstance(train, Ellipses)
     assert isinstance(test, Ellipses)
     assert train == ellipses(3, 64, 5, 9, "none", "float32", count=7)
-    assert test == ellipses(4, 64, 5, 9, "none", "float32", count=8)
+    assert test == ellipses(4, 64, 5, 9, "triangle", "float32", count=8)

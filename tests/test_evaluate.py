@@ -9,10 +9,10 @@ import pytest
 
 from stages.checkpoints import Checkpoint, Clock
 from stages.errors import UserError
-from stages.evaluate import _fit, read_rows, summarize
+from stages.evaluate import _fit, read_core, summarize
 from stages.figures import distribution
 from stages.progress import Progress
-from stages.scores import Fit, PixelCounts, tiered_iou
+from stages.scores import Fit, LabelFit, MaskFit, PixelCounts, hit_rate, tiered_iou
 
 
 def counts(*pairs: tuple[float, float, float, float]) -> PixelCounts:
@@ -22,7 +22,7 @@ def counts(*pairs: tuple[float, float, float, float]) -> PixelCounts:
 def test_the_summary_of_three_pairs() -> None:
     mask = counts((90, 5, 5, 900), (50, 50, 0, 900), (0, 0, 0, 1000))
     soft = counts((80, 10, 15, 895), (50, 50, 0, 900), (0, 1, 0, 999))
-    summary = summarize(Fit(mask, soft), tiered_iou(mask), bar=0.85)
+    summary = summarize(MaskFit(mask, soft, np.array([0.5, 0.25, 0.0])), tiered_iou(mask), bar=0.85)
     assert summary == {
         "pairs": 3,
         "score": pytest.approx((0.9 + 0.0 + 1.0) / 3),
@@ -33,6 +33,7 @@ def test_the_summary_of_three_pairs() -> None:
         "mean_iou": pytest.approx((0.9 + 0.5 + 1.0) / 3),
         "min_iou": 0.5,
         "mean_dice": pytest.approx((180 / 190 + 100 / 150 + 1.0) / 3),
+        "mean_spread": 0.25,
         "true_positive": 140,
         "false_positive": 55,
         "false_negative": 5,
@@ -40,15 +41,28 @@ def test_the_summary_of_three_pairs() -> None:
     }
 
 
+def test_the_summary_of_classes() -> None:
+    fit = LabelFit(np.array([0.9, 0.3, 0.5]), np.array([0.1, 0.6, 0.25]))
+    assert summarize(fit, hit_rate(fit), bar=0.8) == {
+        "pairs": 3,
+        "score": pytest.approx(2 / 3),
+        "min_score": 0.0,
+        "below_bar": 1,
+        "hit_rate": pytest.approx(2 / 3),
+        "mean_true_probability": pytest.approx(1.7 / 3),
+        "min_true_probability": 0.3,
+    }
+
+
 def test_the_summary_of_no_pairs() -> None:
     empty = PixelCounts(*(np.zeros(0) for _ in range(4)))
-    assert summarize(Fit(empty, empty), np.zeros(0), bar=0.5) == {"pairs": 0}
+    assert summarize(MaskFit(empty, empty), np.zeros(0), bar=0.5) == {"pairs": 0}
 
 
 def test_the_rows_of_a_core_are_read_in_their_order(tmp_path: Path) -> None:
     table = tmp_path / "core.csv"
     table.write_text("row,order,score,epochs\n7,0,,0\n2,1,0.5,3\n")
-    assert read_rows(table, 8).tolist() == [7, 2]
+    assert read_core(table, 8).tolist() == [7, 2]
 
 
 @pytest.mark.parametrize(
@@ -69,13 +83,13 @@ def test_a_table_that_is_no_core_is_refused_in_one_line(tmp_path: Path, content:
     table = tmp_path / "core.csv"
     table.write_text(content)
     with pytest.raises(UserError, match=r"core\.csv: ") as caught:
-        read_rows(table, 8)
+        read_core(table, 8)
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_table_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="missing"):
-        read_rows(tmp_path / "core.csv", 8)
+        read_core(tmp_path / "core.csv", 8)
 
 
 def test_the_distribution_counts_each_score_in_its_step() -> None:
@@ -101,7 +115,7 @@ class Counting:
             if self.stop_before is not None and block[0] >= self.stop_before:
                 raise KeyboardInterrupt
             self.asked.extend(block.astype(int).tolist())
-            yield Fit(PixelCounts(*[block] * 4), PixelCounts(*[block + 0.5] * 4))
+            yield MaskFit(PixelCounts(*[block] * 4), PixelCounts(*[block + 0.5] * 4), block)
 
 
 def test_an_interrupted_evaluation_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,5 +129,5 @@ def test_an_interrupted_evaluation_goes_on_where_it_was(tmp_path: Path, monkeypa
         resumed = _fit(second, progress, Checkpoint(tmp_path, "evaluate"), Clock())
     assert [old.asked + new.asked for old, new in zip(first, second, strict=True)] == [list(range(7)), list(range(10))]
     assert second[0].asked == []
-    np.testing.assert_array_equal(np.array(resumed[1].soft), np.array(straight[1].soft))
-    assert [len(fit.mask.true_positive) for fit in resumed] == [7, 10]
+    np.testing.assert_array_equal(resumed[1], straight[1])
+    assert [len(table) for table in resumed] == [7, 10]

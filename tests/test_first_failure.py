@@ -5,7 +5,7 @@ import dataclasses
 import json
 import random
 import zlib
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 
 from stages.strategies import Choice, Epoch, Settings, Walk, strategy
 from stages.strategies.first_failure import choose
+from tests.toys import Toy
 
 
 @dataclass
-class ToyLearner:
+class ToyLearner(Toy):
     """Answers like a die that is thrown anew after every epoch and for every pair; the same history, the same throws.
 
     Attributes
@@ -44,7 +45,8 @@ class ToyLearner:
     scored: list[Sequence[int]] = field(default_factory=list)
     history: int = 0
 
-    def fit_epoch(self, positions: Sequence[int]) -> Epoch:
+    def fit_epoch(self, positions: Sequence[int], steps: int | None = None, remember: Container[int] = ()) -> Epoch:
+        assert steps is None  # the walk trains on all that is chosen
         self.trained.append(tuple(positions))
         self.history = zlib.crc32(repr(positions).encode(), self.history)
         throw = self._throw("epoch")
@@ -208,7 +210,7 @@ def test_a_walk_goes_on_from_a_copy_of_any_step_to_the_same_end(case: Case, data
     learner, walk = copy.deepcopy(case.learner), Walk.start(case.pool, case.seeds)
     steps = [(copy.deepcopy(step), copy.deepcopy(learner)) for step in choose(learner, walk, case.settings)]
     stopped, then = data.draw(st.sampled_from(steps))
-    resumed = Walk.from_plain(json.loads(json.dumps(dataclasses.asdict(stopped))))
+    resumed = Walk.from_plain(json.loads(json.dumps(stopped.plain())))
     for _ in choose(then, resumed, case.settings):
         pass
     assert repr(resumed) == repr(walk)
@@ -235,7 +237,8 @@ class Diligent(ToyLearner):
         self.failing = failing
         self.epoch_score = epoch_score
 
-    def fit_epoch(self, positions: Sequence[int]) -> Epoch:
+    def fit_epoch(self, positions: Sequence[int], steps: int | None = None, remember: Container[int] = ()) -> Epoch:
+        assert steps is None  # the walk trains on all that is chosen
         self.trained.append(tuple(positions))
         return Epoch(self.epoch_score, 0.1)
 

@@ -31,7 +31,7 @@ from hypothesis import strategies as st
 
 from stages import networks, params, shards, store
 from stages.errors import UserError
-from stages.evaluate import read_rows
+from stages.evaluate import read_core
 from stages.networks.layers import BatchNormalization, Conv2DTranspose, Dropout
 from stages.optimizers import Adam
 from stages.store import Pairs
@@ -639,7 +639,7 @@ def test_any_bytes_are_a_table_of_rows_or_refused(tmp_path: Path, content: bytes
     path = tmp_path / "core.csv"
     path.write_bytes(content)
     rows: list[int] = []
-    line = line_of(lambda: rows.extend(read_rows(path, 8).tolist()))
+    line = line_of(lambda: rows.extend(read_core(path, 8).tolist()))
     if line is None:
         assert rows
         assert len(set(rows)) == len(rows)
@@ -676,7 +676,7 @@ def test_a_table_that_is_no_core_is_refused_with_the_line(tmp_path: Path, case: 
     content, named = TABLES[case]
     path = tmp_path / "core.csv"
     path.write_bytes(content)
-    line = refused(lambda: read_rows(path, 8))
+    line = refused(lambda: read_core(path, 8))
     assert named in line
     assert line.endswith(f"`dvc checkout --force {path}` restores it")
 
@@ -686,7 +686,7 @@ def test_a_table_that_is_no_file_is_refused(tmp_path: Path, change: Callable[[Pa
     path = tmp_path / "core.csv"
     path.touch()
     change(path)
-    assert refused(lambda: read_rows(path, 8)).startswith(f"{path}: ")
+    assert refused(lambda: read_core(path, 8)).startswith(f"{path}: ")
 
 
 # Models

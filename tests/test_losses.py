@@ -7,7 +7,9 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.losses import LOSSES, bce_dice, binary_crossentropy, dice
+from stages.losses import LOSSES, bce_dice, binary_crossentropy, categorical_crossentropy, dice
+
+MASK_LOSSES = ("bce_dice", "binary_crossentropy", "dice")
 
 
 def batch(seed: int, pairs: int = 3, size: int = 8, filled: float = 0.3) -> tuple[np.ndarray, np.ndarray]:
@@ -50,7 +52,7 @@ def test_empty_masks_that_are_predicted_empty_cost_nothing() -> None:
     assert float(bce_dice(zeros, zeros)) == pytest.approx(0, abs=1e-6)
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", MASK_LOSSES)
 def test_a_better_prediction_costs_less(name: str) -> None:
     truth, _ = batch(2)
     costs = [float(LOSSES[name](truth, np.abs(truth - error).astype(np.float32))) for error in (0, 0.1, 0.4, 0.9)]
@@ -58,7 +60,7 @@ def test_a_better_prediction_costs_less(name: str) -> None:
     assert costs[0] < costs[1] < costs[2] < costs[3]
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", MASK_LOSSES)
 @pytest.mark.parametrize("filled", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_loss_and_gradient_are_numbers_where_the_prediction_is_certain(name: str, filled: float, value: float) -> None:
@@ -71,7 +73,7 @@ def test_loss_and_gradient_are_numbers_where_the_prediction_is_certain(name: str
     assert 0 <= float(loss) < 18
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", MASK_LOSSES)
 def test_the_gradient_points_away_from_the_truth(name: str) -> None:
     truth, _ = batch(4)
     predicted = tf.Variable(np.full_like(truth, 0.5))
@@ -80,3 +82,21 @@ def test_the_gradient_points_away_from_the_truth(name: str) -> None:
     gradient = np.asarray(tape.gradient(loss, predicted))
     assert (gradient[truth == 1] < 0).all()
     assert (gradient[truth == 0] > 0).all()
+
+
+@given(st.integers(0, 10**6), st.integers(1, 9), st.integers(2, 12))
+@settings(deadline=None, max_examples=25)
+def test_the_loss_of_classes_is_keras_s(seed: int, images: int, classes: int) -> None:
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, classes, (images, 1)).astype(np.uint8)
+    predicted = random.dirichlet(np.ones(classes), images).astype(np.float32)
+    expected = float(np.mean(keras.losses.sparse_categorical_crossentropy(labels[:, 0], predicted)))
+    assert float(categorical_crossentropy(labels, tf.constant(predicted))) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_certain_class_costs_a_number_whether_right_or_wrong() -> None:
+    predicted = tf.Variable([[1.0, 0.0], [1.0, 0.0]])
+    with tf.GradientTape() as tape:
+        loss = categorical_crossentropy(np.array([[0], [1]], np.uint8), predicted)
+    assert 5 < float(loss) < 10
+    assert np.isfinite(tape.gradient(loss, predicted)).all()

@@ -118,7 +118,17 @@ def refusal(values: Any) -> str:
         ("seed_training.count", 10001, "at most dataset.train_count = 10000"),
         ("seed_training.batch_size", 0, "greater than or equal to 1"),
         ("seed_training.max_epochs", 0, "greater than or equal to 1"),
-        ("select.strategy", "random", "first_failure"),
+        ("select.strategy", "best", "first_failure"),
+        ("dataset.path", "/tmp", "null: the pairs of ellipses are drawn"),
+        ("network.name", "cnn", "for the masks of data set ellipses are: residual_unet, bn_unet, plain_unet"),
+        ("network.head_filters", 2, "null: network residual_unet has no such option"),
+        ("network.initializer", "ones", "'glorot_uniform', 'glorot_normal', 'he_uniform' or 'he_normal'"),
+        ("network.momentum", 1, "less than 1"),
+        ("training.loss", "categorical_crossentropy", "bce_dice, binary_crossentropy, dice"),
+        ("score", "hit_rate", "tiered_iou, iou, dice"),
+        ("seed_training.goal", "maybe", "'learn', 'try' or 'skip'"),
+        ("select.size", 0, "greater than or equal to 1"),
+        ("select.steps", 0, "greater than or equal to 1"),
         ("select.batch_size", 0, "greater than or equal to 1"),
         ("select.scan_size", 0, "greater than or equal to 1"),
         ("select.order_seed", False, "integer"),
@@ -131,6 +141,12 @@ def test_a_wrong_value_is_refused_with_its_name_itself_and_what_is_allowed(key: 
     assert allowed in line.split("allowed")[1]
     if "radius" not in key:  # those are told beside the value that they do not fit to
         assert f"{key} is {value!r}," in line
+
+
+def test_networks_for_masks_are_refused_for_labels() -> None:
+    line = refusal(replaced(VALUES, "dataset.name", "fashion_mnist"))
+    assert "network.name is 'residual_unet', allowed for the labels of data set fashion_mnist are: dense, cnn" in line
+    params.validate(replaced(replaced(VALUES, "dataset.name", "fashion_mnist"), "network.name", "cnn"), CHOICES)
 
 
 @pytest.mark.parametrize("score", ["iou", "dice"])
@@ -299,7 +315,7 @@ def test_nulls_follow_the_network_that_is_chosen(workspace: Path, change: Change
     path = workspace / "stages/choices.yaml"
     choices = yaml.safe_load(path.read_text())
     choices["networks"]["other"] = {
-        "base_filters": 5, "dropout": 0.1, "loss": "dice", "score": "iou", "size_multiple": 10,
+        "target": "masks", "base_filters": 5, "dropout": 0.1, "loss": "dice", "score": "iou", "size_multiple": 10,
     }  # fmt: skip
     path.write_text(yaml.safe_dump(choices))
     change(**{"network.name": "other", "dataset.image_size": 70})
@@ -387,3 +403,11 @@ def test_a_stage_with_a_bad_parameter_ends_with_1_and_one_line_and_writes_nothin
         "generate: params.yaml: precision is 1.5, allowed is 0 < precision < 1.1 for score tiered_iou\n"
     )
     assert sorted(workspace.rglob("*")) == before
+
+
+def test_an_earlier_core_is_gone_on_from_by_the_walk_alone(change: Change) -> None:
+    change(**{"select.start_from": "kept"})
+    assert params.load("select").select.start_from == "kept"
+    change(**{"select.strategy": "random"})
+    with pytest.raises(UserError, match=r"select\.start_from is 'kept', allowed is stages/none for strategy random"):
+        params.load("select")

@@ -6,13 +6,14 @@ import pytest
 
 from stages import networks
 from stages.networks.layers import Dropout
-from stages.params import NetworkParams
+from stages.store import Layout
+from tests.project import network_options
 from tests.stock import stock_network
 
 
 def network(size: int = 128, filters: int = 16, policy: str = "float32") -> keras.Model:
-    options = NetworkParams(name="residual_unet", base_filters=filters, dropout=0.5)
-    return networks.build(options, (size, size, 3), policy, seed=1)
+    layout = Layout(1, (size, size, 3), "uint8")
+    return networks.build(network_options("residual_unet", base_filters=filters), layout, policy, seed=1)
 
 
 def convolution(kernel: int, inputs: int, outputs: int) -> int:

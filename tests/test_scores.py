@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.scores import SCORES, PixelCounts, dice, iou, tiered_iou
+from stages.scores import SCORES, LabelFit, MaskFit, PixelCounts, dice, iou, tiered_iou
 
+MASK_SCORES = ("tiered_iou", "iou", "dice")
 counts_of_pixels = st.tuples(*[st.integers(0, 70_000)] * 4)
 fields = st.tuples(st.integers(1, 5), st.integers(1, 6)).flatmap(
     lambda shape: st.tuples(*[st.lists(st.booleans(), min_size=math.prod(shape), max_size=math.prod(shape))] * 2)
@@ -90,17 +91,17 @@ def test_the_edges_of_the_tiered_iou(hit: int, union: int, expected: float, kind
     assert score.dtype == np.float64
 
 
-@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("score", MASK_SCORES)
 @pytest.mark.parametrize(("false", "expected"), [(0, 1.0), (1, 0.0), (500, 0.0)])
 def test_an_empty_true_mask_scores_one_only_if_nothing_is_predicted(score: str, false: int, expected: float) -> None:
-    assert SCORES[score](one(0, false, 0, 100)).item() == expected
+    assert SCORES[score](MaskFit(one(0, false, 0, 100))).item() == expected
 
 
 @pytest.mark.parametrize(("score", "perfect"), [("tiered_iou", 1.1), ("iou", 1.0), ("dice", 1.0)])
 def test_a_perfect_prediction_scores_the_best_and_none_the_worst(score: str, perfect: float) -> None:
-    assert SCORES[score](one(40, 0, 0, 60)).item() == perfect
-    assert SCORES[score](one(0, 0, 40, 60)).item() == 0
-    assert SCORES[score](one(0, 40, 40, 20)).item() == 0
+    assert SCORES[score](MaskFit(one(40, 0, 0, 60))).item() == perfect
+    assert SCORES[score](MaskFit(one(0, 0, 40, 60))).item() == 0
+    assert SCORES[score](MaskFit(one(0, 40, 40, 20))).item() == 0
 
 
 @given(counts_of_pixels)
@@ -132,4 +133,18 @@ def test_soft_counts_are_scored_by_the_sums_of_probabilities() -> None:
 @settings(deadline=None, max_examples=100)
 def test_no_score_passes_its_best(counts: tuple[int, int, int, int]) -> None:
     for name, best in (("tiered_iou", 1.1), ("iou", 1.0), ("dice", 1.0)):
-        assert 0 <= SCORES[name](one(*counts)).item() <= best
+        assert 0 <= SCORES[name](MaskFit(one(*counts))).item() <= best
+
+
+def test_a_class_is_hit_where_no_other_is_as_likely() -> None:
+    fit = LabelFit(np.array([0.4, 0.4, 0.3, 1.0]), np.array([0.3, 0.4, 0.6, 0.0]))
+    assert SCORES["hit_rate"](fit).tolist() == [1, 0, 0, 1]
+    assert SCORES["true_probability"](fit).tolist() == [0.4, 0.4, 0.3, 1.0]
+
+
+def test_a_table_of_fits_tells_them_again() -> None:
+    masks = MaskFit(one(1, 2, 3, 4), one(0.5, 0.25, 3, 1), np.array([0.125]))
+    labels = LabelFit(np.array([0.5]), np.array([0.25]))
+    assert masks.table().tolist() == [[1, 2, 3, 4, 0.5, 0.25, 3, 1, 0.125]]
+    assert MaskFit.from_table(masks.table()) == masks
+    assert LabelFit.from_table(labels.table()) == labels

@@ -36,9 +36,14 @@ def random_pairs(count: int, height: int = 4, width: int = 5, dtype: str = "uint
     return Block(images.astype(dtype), random.integers(0, 2, (count, height, width, 1), np.uint8))
 
 
-def write(path: Path, pairs: Block, **attributes: Any) -> Layout:
+def labelled_pairs(count: int, classes: int) -> Block:
+    labels = np.random.default_rng(0).integers(0, classes, (count, 1)).astype(np.uint8)
+    return Block(random_pairs(count).images, labels)
+
+
+def write(path: Path, pairs: Block, classes: int | None = None, **attributes: Any) -> Layout:
     count, *shape = pairs.images.shape
-    layout = Layout(count, tuple(shape), str(pairs.images.dtype))
+    layout = Layout(count, tuple(shape), str(pairs.images.dtype), classes)
     store.create(path, layout, attributes)
     parts = [
         store.write_shard(path, layout, shard, Block(*(array[layout.shard_range(shard)] for array in pairs)))
@@ -97,7 +102,7 @@ def test_any_rows_are_read_as_they_were_written(
         opened = Pairs(path)
         assert opened.layout == layout
         assert len(opened) == len(pairs.images)
-        assert same(opened.read(rows), Block(pairs.images[rows], pairs.masks[rows]))
+        assert same(opened.read(rows), Block(pairs.images[rows], pairs.targets[rows]))
         assert same(opened.read(range(len(opened))), pairs)
     group = zarr.open_group(path, mode="r")
     assert same(Block(np.asarray(group["images"][...]), np.asarray(group["masks"][...])), pairs)  # type: ignore[index]
@@ -118,6 +123,37 @@ def test_the_set_is_a_zarr_group_that_says_what_it_is(tmp_path: Path) -> None:
         assert array.metadata.dimension_names == ("pair", "row", "column", "channel")
         assert array.attrs["scale"] == scale
     assert Pairs(path).attributes == dict(group.attrs)
+
+
+def test_labels_stand_where_masks_would(tmp_path: Path) -> None:
+    pairs = labelled_pairs(COUNT, 7)
+    layout = write(tmp_path / "set.zarr", pairs, classes=7)
+    opened = Pairs(tmp_path / "set.zarr")
+    assert (opened.layout, opened.layout.target, opened.layout.target_shape) == (layout, "labels", (1,))
+    assert same(opened.read([7, 0, 3]), Block(pairs.images[[7, 0, 3]], pairs.targets[[7, 0, 3]]))
+    group: Any = zarr.open_group(tmp_path / "set.zarr", mode="r")
+    assert sorted(group.array_keys()) == ["checksums", "images", "labels"]
+    assert np.array_equal(group["labels"][...], pairs.targets)
+    assert (group["labels"].attrs["classes"], group["labels"].metadata.dimension_names) == (7, ("pair", "label"))
+    store.copy_rows(opened, np.array([5, 2]), tmp_path / "copy.zarr", {})
+    assert same(Pairs(tmp_path / "copy.zarr").read([0, 1]), Block(pairs.images[[5, 2]], pairs.targets[[5, 2]]))
+
+
+@pytest.mark.parametrize("classes", [None, 1, 257, 2.0, "ten", True])
+def test_labels_without_a_number_of_classes_are_refused(tmp_path: Path, classes: object) -> None:
+    write(tmp_path / "set.zarr", labelled_pairs(COUNT, 7), classes=7)
+    file = tmp_path / "set.zarr/labels/zarr.json"
+    metadata = json.loads(file.read_text())
+    metadata["attributes"]["classes"] = classes
+    file.write_text(json.dumps(metadata))
+    with pytest.raises(UserError, match=r"labels/zarr\.json: classes .*, expected 2 to 256; `dvc checkout"):
+        Pairs(tmp_path / "set.zarr")
+
+
+def test_a_label_of_no_class_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "set.zarr", labelled_pairs(COUNT, 7), classes=5)
+    with pytest.raises(UserError, match=r"labels: damaged: label 5 of 5 classes; `dvc checkout"):
+        Pairs(tmp_path / "set.zarr").read(range(COUNT))
 
 
 @pytest.mark.parametrize(("dtype", "scale"), [("uint8", 255), ("float32", 1)])
@@ -164,24 +200,28 @@ def test_one_pair_is_read_without_its_neighbours(damaged: Path) -> None:
     content[0] ^= 1  # in the first pair of the shard
     shard.write_bytes(content)
     expected = random_pairs(COUNT)
-    assert same(Pairs(damaged).read([1, 2]), Block(expected.images[1:3], expected.masks[1:3]))
+    assert same(Pairs(damaged).read([1, 2]), Block(expected.images[1:3], expected.targets[1:3]))
 
 
-def test_order_seed_shuffles_all_rows_and_always_in_the_same_way(written: Path) -> None:
-    plain, one, again, other = (Pairs(written, seed) for seed in (None, 1, 1, 2))
+def test_positions_count_the_rows_of_an_order(written: Path) -> None:
+    plain = Pairs(written)
+    other = plain.in_order(np.array([5, 2, 7]))
+    assert (len(plain), len(other)) == (COUNT, 3)
+    assert same(other.read([2, 0]), plain.read([7, 5]))
     assert plain.order.tolist() == list(range(COUNT))
-    assert sorted(one.order) == list(range(COUNT))
-    assert one.order.tolist() == again.order.tolist()
-    assert len({tuple(pairs.order) for pairs in (plain, one, other)}) == 3
-    assert same(one.read([0, 5]), plain.read(one.order[[0, 5]]))
+    assert plain.digest == other.digest
 
 
-@pytest.mark.parametrize("order_seed", [None, 3])
-def test_a_copy_of_some_positions_keeps_pairs_and_tells_where_they_stood(
-    written: Path, tmp_path: Path, order_seed: int | None
-) -> None:
-    source = Pairs(written, order_seed)
-    rows = source.order[[6, 0, 4, 1]]
+def test_the_digest_of_the_first_rows_is_that_of_a_set_of_them_alone(written: Path, tmp_path: Path) -> None:
+    pairs = random_pairs(COUNT)
+    for count in (1, 4, 7):
+        write(tmp_path / f"{count}.zarr", Block(pairs.images[:count], pairs.targets[:count]))
+        assert Pairs(tmp_path / f"{count}.zarr").digest == Pairs(written).digest_of(count) != Pairs(written).digest
+
+
+def test_a_copy_of_some_rows_keeps_pairs_and_tells_where_they_stood(written: Path, tmp_path: Path) -> None:
+    source = Pairs(written)
+    rows = np.array([6, 0, 4, 1])
     store.copy_rows(source, rows, tmp_path / "copy.zarr", {"core_of": "set"})
     copy, plain = Pairs(tmp_path / "copy.zarr"), Pairs(written)
     assert same(copy.read(range(4)), plain.read(rows))

@@ -1,7 +1,8 @@
 """The seed stage's loop: until the precision is passed, or its epochs are used up."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,26 +14,22 @@ from stages.progress import Progress
 from stages.store import Block, Layout, Pairs
 from stages.strategies import Epoch
 from stages.train_seed import _warn_of_empty_masks, train
+from tests.toys import Toy
 
 
-class Climbing:
+class Climbing(Toy):
     """A toy learner whose score rises by .1 an epoch."""
 
     def __init__(self) -> None:
         self.trained: list[list[int]] = []
 
-    def fit_epoch(self, positions: Sequence[int]) -> Epoch:
+    def fit_epoch(self, positions: Sequence[int], steps: int | None = None, remember: Container[int] = ()) -> Epoch:
         self.trained.append(list(positions))
         return Epoch(score=len(self.trained) / 10, loss=1 / len(self.trained))
 
-    def score(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
-        raise AssertionError("the seed stage does not predict")
 
-    verify = score
-
-
-def params(max_epochs: int, precision: float = 0.5) -> Params:
-    options = SeedTrainingParams(count=3, batch_size=2, max_epochs=max_epochs)
+def params(max_epochs: int, precision: float = 0.5, goal: Any = "learn") -> Params:
+    options = SeedTrainingParams(count=3, batch_size=2, max_epochs=max_epochs, goal=goal)
     return Params.model_construct(precision=precision, seed_training=options)
 
 
@@ -61,6 +58,14 @@ def test_too_few_epochs_end_in_a_line_that_says_how_far_it_came_and_what_to_try(
     assert "\n" not in line
     for said in ("max_epochs = 4", "0.4000", "precision = 0.5", "try", "learning_rate"):
         assert said in line
+
+
+def test_a_seed_that_has_but_to_try_goes_on_with_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    epochs: list[Epoch] = []
+    with Progress("test", 4, "epoch") as progress:
+        train(Climbing(), range(3), params(4, goal="try"), epochs, progress)
+    assert len(epochs) == 4
+    assert "warning: seed_training.max_epochs are over" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("filled", "warned"), [(1, True), (2, False), (3, False)])

@@ -89,7 +89,7 @@ class Ellipses:
             [.25, 1); masks (n, size, size, 1) uint8, 1 within the ellipse.
         """
         images = np.empty((len(rows), *self.layout.image_shape), self.layout.dtype)
-        masks = np.zeros((len(rows), *self.layout.mask_shape), np.uint8)
+        masks = np.zeros((len(rows), *self.layout.target_shape), np.uint8)
         shapes = self.shapes(rows)
         for start in range(0, len(rows), TOGETHER):
             part = slice(start, start + TOGETHER)
@@ -152,8 +152,9 @@ def source(options: DatasetParams, item: str) -> Ellipses:
     assert options.image_size is not None  # nulls are replaced
     count: int = getattr(options, f"{item}_count")
     seed: int = getattr(options, f"{item}_seed")
+    interference: str = getattr(options, f"{item}_interference") or options.interference
     layout = Layout(count, (options.image_size, options.image_size, CHANNELS), options.dtype)
-    return Ellipses(layout, seed, options.radius_min, options.radius_max, options.interference)
+    return Ellipses(layout, seed, options.radius_min, options.radius_max, interference)
 
 
 # 192 = 3 · 64: six random bits for the low part, a digit of 0, 1, 2 for the high one. Sixteen random bits give

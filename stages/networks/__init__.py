@@ -14,9 +14,11 @@ from typing import Any
 import keras
 import numpy as np
 
+from stages import optimizers  # noqa: F401  registers what saved networks hold
 from stages.errors import UserError
 from stages.networks import layers  # noqa: F401  registers what saved networks hold
 from stages.params import NetworkParams
+from stages.store import Layout
 
 # What a saved network is: members of its archive, and modules that its parts come from.
 CONFIG = "config.json"
@@ -28,15 +30,15 @@ MODULES = re.compile(
 )
 
 
-def build(options: NetworkParams, image_shape: tuple[int, int, int], policy: str, seed: int) -> keras.Model:
+def build(options: NetworkParams, layout: Layout, policy: str, seed: int) -> keras.Model:
     """A network with fresh weights.
 
     Parameters
     ----------
     options : NetworkParams
         Which network, nulls replaced.
-    image_shape : tuple of int
-        Height, width and channels of an image; its values are expected in [0, 1].
+    layout : Layout
+        Of the pairs that it is for: the shape of an image, whose values are expected in [0, 1], and what it predicts.
     policy : {"float32", "mixed_bfloat16"}
         What it computes in; weights and outputs are float32 in either.
     seed : int
@@ -45,11 +47,11 @@ def build(options: NetworkParams, image_shape: tuple[int, int, int], policy: str
     Returns
     -------
     keras.Model
-        From images (n, h, w, c) to probabilities (n, h, w, 1), float32.
+        From images (n, h, w, c) to probabilities, float32: of masks (n, h, w, 1), or of classes (n, classes).
     """
     keras.config.set_dtype_policy(policy)
     keras.utils.set_random_seed(seed % 2**32)
-    network: keras.Model = import_module(f"stages.networks.{options.name}").build(options, image_shape)
+    network: keras.Model = import_module(f"stages.networks.{options.name}").build(options, layout)
     return network
 
 
@@ -62,7 +64,7 @@ def load(path: Path) -> keras.Model:
     Raises
     ------
     UserError
-        If there is no such file, or it is not a sound network from images to masks.
+        If there is no such file, or it is not a sound network from images to masks or classes.
     """
     if not path.exists():
         raise UserError(f"{path}: missing; `dvc checkout {path}` or `dvc repro` brings it back")
@@ -138,12 +140,16 @@ def _check_size(config: Any, file_bytes: int) -> None:
 
 
 def _check_network(network: Any) -> None:
-    """Raise if a model does not take images to masks, or computes with what is no number."""
+    """Raise if a model does not take images to masks or classes, or computes with what is no number."""
     if not isinstance(network, keras.Model):
         raise UserError(f"it holds a {type(network).__name__}")
     shapes, dtypes = (network.input_shape, network.output_shape), {tensor.dtype for tensor in network.outputs}
-    if len(shapes[0]) != 4 or shapes[1] != (*shapes[0][:3], 1) or dtypes != {"float32"}:
-        raise UserError(f"it takes {shapes[0]} to {shapes[1]}, expected (n, h, w, c) to (n, h, w, 1) in float32")
+    of_masks = len(shapes[0]) == 4 and shapes[1] == (*shapes[0][:3], 1)
+    of_classes = len(shapes[0]) == 4 and len(shapes[1]) == 2
+    if not (of_masks or of_classes) or dtypes != {"float32"}:
+        raise UserError(
+            f"it takes {shapes[0]} to {shapes[1]}, expected (n, h, w, c) to (n, h, w, 1) or (n, classes) in float32"
+        )
     optimizer = network.optimizer.variables if network.optimizer else []
     variable = find_not_finite([*network.variables, *optimizer])
     if variable is not None:

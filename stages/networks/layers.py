@@ -3,7 +3,8 @@
 They work in float32 and in mixed_bfloat16, on processors and GPUs, on images of shape (n, h, w, c).
 """
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 
 import keras
 import numpy as np
@@ -21,9 +22,12 @@ class BatchNormalization(keras.layers.BatchNormalization):
     # oneDNN has a vectorised bfloat16 kernel for whole blocks of this many channels; without them float32 is faster.
     BLOCK = 16
 
+    # Set while `estimating`: how much of the averages the batch at hand is to make up.
+    _share: tf.Tensor | None = None
+
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Normalise by the batch in training, by the moving averages otherwise."""
-        learning = bool(training) and self.trainable
+        """Normalise by the batch in training and while estimating, by the averages otherwise."""
+        learning = (bool(training) and self.trainable) or self._share is not None
         dtype = inputs.dtype
         if inputs.shape[-1] % self.BLOCK:
             inputs = tf.cast(inputs, tf.float32)
@@ -46,7 +50,29 @@ class BatchNormalization(keras.layers.BatchNormalization):
         return tf.cast(batch.y, dtype)
 
     def _move(self, average: keras.Variable, value: tf.Tensor) -> None:
-        average.value.assign_sub((average.value - value) * (1 - self.momentum))
+        share = 1 - self.momentum if self._share is None else self._share
+        average.value.assign_sub((average.value - value) * share)
+
+
+@contextmanager
+def estimating(network: keras.Model, share: tf.Tensor) -> Iterator[None]:
+    """Have batch normalisation move its averages to a batch by a share, though nothing else is as in training.
+
+    Parameters
+    ----------
+    network : keras.Model
+        Called within; graphs that are traced within keep to it.
+    share : Tensor of float32, shape ()
+        In [0, 1]; 1 forgets what was before.
+    """
+    found = [layer for layer in network.layers if isinstance(layer, BatchNormalization)]
+    for layer in found:
+        layer._share = share
+    try:
+        yield
+    finally:
+        for layer in found:
+            layer._share = None
 
 
 @keras.saving.register_keras_serializable(package="traincore")

@@ -4,12 +4,16 @@ A strategy knows neither TensorFlow nor Zarr. It sees a learner, which trains on
 them, and how long the pool is.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from importlib import import_module
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+
+from stages.errors import UserError
+
+MOMENTS = 20  # whose weights make an average: with more of them it hardly changes
 
 
 class Epoch(NamedTuple):
@@ -22,8 +26,8 @@ class Epoch(NamedTuple):
 class Learner(Protocol):
     """What a strategy needs of a network."""
 
-    def fit_epoch(self, positions: Sequence[int]) -> Epoch:
-        """Train once on each of some pairs."""
+    def fit_epoch(self, positions: Sequence[int], steps: int | None = None, remember: Container[int] = ()) -> Epoch:
+        """Train once on each of some pairs, or on as many as some steps take; after some steps remember the weights."""
         ...
 
     def score(self, positions: Sequence[int]) -> np.ndarray:
@@ -32,6 +36,26 @@ class Learner(Protocol):
 
     def verify(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
         """The same, bit for bit as stage ``evaluate`` will compute it."""
+        ...
+
+    def uncertainty(self, positions: Sequence[int]) -> np.ndarray:
+        """How unsure predictions of some pairs are; float64 of shape (n, 1)."""
+        ...
+
+    def error_norm(self, positions: Sequence[int]) -> np.ndarray:
+        """How far predictions of some pairs are off; float64 of shape (n, 1)."""
+        ...
+
+    def features(self, positions: Sequence[int]) -> np.ndarray:
+        """What the network makes of the images of some pairs; float64 of shape (n, m)."""
+        ...
+
+    def renew(self) -> None:
+        """Forget all that was learnt."""
+        ...
+
+    def recall(self, positions: Sequence[int]) -> None:
+        """Put the average of the weights that were remembered, if any, in their place, and settle it on some pairs."""
         ...
 
 
@@ -55,6 +79,20 @@ class Settings:
         Most walks through the pool: 1 as in the article; with more, until one of them finds no failure.
     check_size : int
         Pairs that a further pass scores at once.
+    size : int
+        Pairs to choose, for strategies that do not go by failures.
+    rating_epochs : int
+        Epochs on the whole pool before a strategy that goes by them rates its pairs.
+    epochs : int
+        Epochs that such a strategy trains for on what it chose.
+    steps : int, optional
+        Training steps in place of epochs.
+    averaged : float
+        Share of the training steps, the last ones, over which weights are averaged; in [0, 1].
+    seed : int
+        Of what such a strategy draws.
+    given : sequence of int
+        Positions that were chosen elsewhere.
     """
 
     precision: float
@@ -64,6 +102,13 @@ class Settings:
     max_epochs: int
     max_passes: int = 1
     check_size: int = 50
+    size: int = 1
+    rating_epochs: int = 1
+    epochs: int = 1
+    steps: int | None = None
+    averaged: float = 0
+    seed: int = 0
+    given: Sequence[int] = ()
 
 
 @dataclass
@@ -96,6 +141,8 @@ class Walk:
     ----------
     pool : int
         Pairs to choose from.
+    end : int
+        Those that the first pass walks; fewer than all if it goes on from an earlier core, which rejected the others.
     chosen : list of Choice
         The core so far, in the order of choice.
     tested : int
@@ -130,6 +177,16 @@ class Walk:
         Whether the weights changed since then.
     certified : bool, optional
         Whether the last pass tested every pair with the final weights and none failed; absent if none tried to.
+    steps : int
+        Training steps done.
+    ratings : ndarray of float32, shape (n, m)
+        What a strategy finds out of pairs, sweep by sweep over the pool.
+    rated : int
+        Rows of it that are found out so far.
+    rating_epochs : int
+        Epochs on the whole pool so far.
+    budget : int
+        Training steps to do, of a strategy that chooses first and then trains; 0 before it trains.
     """
 
     pool: int
@@ -154,18 +211,100 @@ class Walk:
     core_before: int = 0
     changed: bool = False
     certified: bool | None = None
+    steps: int = 0
+    budget: int = 0
+    end: int = 0
+    rating_epochs: int = 0
+    rated: int = 0
+    ratings: np.ndarray = field(default_factory=lambda: np.empty((0, 1), np.float32), compare=False)
 
     @classmethod
     def start(cls, pool: int, seeds: int) -> "Walk":
         """A walk whose core is the first ``seeds`` pairs."""
-        return cls(pool=pool, chosen=[Choice(position, None) for position in range(seeds)], tested=seeds)
+        chosen = [Choice(position, None) for position in range(seeds)]
+        return cls(pool=pool, chosen=chosen, tested=seeds, core_before=seeds, end=pool)
+
+    def plain(self) -> dict[str, Any]:
+        """The same as JSON values, but for the ratings."""
+        plain = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "ratings"}
+        return {**plain, "chosen": [asdict(choice) for choice in self.chosen]}
 
     @classmethod
     def from_plain(cls, values: Mapping[str, Any]) -> "Walk":
-        """The walk that ``dataclasses.asdict`` made these JSON values of."""
+        """The walk that `plain` made these values of, with no ratings."""
         chosen = [Choice(**choice) for choice in values["chosen"]]
         rounds = [Round(*each) for each in values["rounds"]]
         return cls(**{**values, "chosen": chosen, "rounds": rounds})
+
+
+def require_size(walk: Walk, settings: Settings) -> None:
+    """Check that there are as many pairs as are to be chosen."""
+    if settings.size > walk.pool:
+        raise UserError(f"select.size is {settings.size}, allowed is at most {walk.pool}, the pairs of the pool")
+
+
+def steps_of_epoch(walk: Walk, settings: Settings) -> int:
+    """Training steps of an epoch on all that is chosen."""
+    return -(-len(walk.chosen) // settings.batch_size)
+
+
+Rating = Callable[[Sequence[int]], np.ndarray]
+
+
+def rate(rating: Rating, sweep: int, sweeps: int, walk: Walk, settings: Settings) -> Iterator[Walk]:
+    """Rate all pairs of the pool, block by block, unless that is done; a sweep of several, counted from 0."""
+    while walk.rated < (sweep + 1) * walk.pool:
+        start = walk.rated - sweep * walk.pool
+        block = range(start, min(start + settings.check_size, walk.pool))
+        found = rating(block)
+        if not walk.rated:
+            walk.ratings = np.empty((sweeps * walk.pool, found.shape[1]), np.float32)
+        walk.ratings[walk.rated : walk.rated + len(block)] = found
+        walk.rated += len(block)
+        walk.tested = block.stop
+        walk.pairs_scored += len(block)
+        yield walk
+
+
+def train_on_pool(epochs: int, learner: Learner, walk: Walk) -> Iterator[Walk]:
+    """Train on the whole pool until that many epochs are done, to rate its pairs then."""
+    while walk.rating_epochs < epochs:
+        walk.score, walk.loss = learner.fit_epoch(range(walk.pool))
+        walk.rating_epochs += 1
+        yield walk
+
+
+def highest(values: np.ndarray, settings: Settings) -> list[int]:
+    """Positions of the highest values, highest first; of equal ones it is drawn which come first."""
+    drawn = np.random.default_rng(settings.seed).permutation(len(values))
+    positions: list[int] = drawn[np.argsort(-values[drawn], kind="stable")][: settings.size].tolist()
+    return positions
+
+
+def train_on(positions: Sequence[int], learner: Learner, walk: Walk, settings: Settings) -> Iterator[Walk]:
+    """Make some pairs the core, unless that is done, and train a fresh network on it for the steps that are allowed."""
+    if not walk.budget:
+        learner.renew()
+        walk.chosen = [Choice(position, None) for position in positions]
+        walk.tested = walk.pool
+        walk.budget = settings.steps or settings.epochs * steps_of_epoch(walk, settings)
+        yield walk
+    chosen = [choice.position for choice in walk.chosen]
+    moments = moments_to_remember(walk.budget, settings.averaged)
+    while walk.steps < walk.budget:
+        left = walk.budget - walk.steps
+        walk.score, walk.loss = learner.fit_epoch(chosen, left, {moment - walk.steps for moment in moments})
+        walk.pairs_trained += min(len(chosen), left * settings.batch_size)
+        walk.steps += min(left, steps_of_epoch(walk, settings))
+        walk.epochs += 1
+        walk.rounds.append(Round(walk.tested, len(chosen), walk.score, walk.loss, walk.epochs))
+        yield walk
+    learner.recall(chosen)
+
+
+def moments_to_remember(budget: int, averaged: float) -> set[int]:
+    """Training steps, counted from 1, after which weights are taken into the average: evenly spaced, up to the last."""
+    return {budget - round(part / MOMENTS * averaged * budget) for part in range(MOMENTS)} if averaged else set()
 
 
 class Strategy(Protocol):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from stages.strategies import Choice, Learner, Round, Settings, Walk
+from stages.strategies import Choice, Learner, Round, Settings, Walk, steps_of_epoch
 
 
 def choose(learner: Learner, walk: Walk, settings: Settings) -> Iterator[Walk]:
@@ -16,14 +16,14 @@ def choose(learner: Learner, walk: Walk, settings: Settings) -> Iterator[Walk]:
 
     The scan that tests the last pair ends the first pass: if that pair failed, it is chosen and not trained on.
     """
-    while walk.tested < walk.pool:
+    while walk.tested < walk.end:
         if walk.training:
             train(learner, walk, settings)
         else:
             scan(learner, walk, settings)
         yield walk
     if not walk.added:
-        walk.added.append(sum(choice.score is not None for choice in walk.chosen))
+        walk.added.append(len(walk.chosen) - walk.core_before)
         if settings.max_passes > 1:
             _begin_pass(walk)
     while walk.passes > 1 and walk.certified is None:
@@ -42,6 +42,7 @@ def train(learner: Learner, walk: Walk, settings: Settings) -> None:
     walk.round_epochs += 1
     walk.place_epochs += 1
     walk.pairs_trained += len(walk.chosen)
+    walk.steps += steps_of_epoch(walk, settings)
     if walk.failed is not None:
         walk.chosen[walk.failed].epochs += 1
     learnt = epoch.score > settings.precision
@@ -55,7 +56,7 @@ def train(learner: Learner, walk: Walk, settings: Settings) -> None:
 
 def scan(learner: Learner, walk: Walk, settings: Settings) -> None:
     """Test the next pairs of a scan; a failure or the most pairs of a scan end it, and a training round is due."""
-    stop = min(walk.tested - walk.scanned + settings.scan_size, walk.pool)
+    stop = min(walk.tested - walk.scanned + settings.scan_size, walk.end)
     size = _block_size(walk.passed + walk.scanned, settings)
     block = range(walk.tested, min(walk.tested + size, stop))
     scores = learner.score(block)
@@ -74,7 +75,7 @@ def scan(learner: Learner, walk: Walk, settings: Settings) -> None:
         walk.passed += walk.scanned
     walk.scanned = 0
     walk.training = True
-    if walk.tested == walk.pool:
+    if walk.tested == walk.end:
         _note_round(walk)
 
 
@@ -131,7 +132,7 @@ def _end_pass(walk: Walk, settings: Settings) -> None:
 
 
 def _note_round(walk: Walk) -> None:
-    tested = walk.tested if walk.passes == 1 else walk.pool * (walk.passes - 1) + walk.checked
+    tested = walk.tested if walk.passes == 1 else walk.end + walk.pool * (walk.passes - 2) + walk.checked
     walk.rounds.append(Round(tested, len(walk.chosen), walk.score, walk.loss, walk.epochs))
 
 

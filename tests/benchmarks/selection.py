@@ -26,7 +26,7 @@ hardware.set_up_tensorflow()
 from stages.store import Pairs
 from tests.benchmarks import plain
 block = Pairs(Path("data/train.zarr")).read(range({POOL}))
-images, masks = block.images.astype("float32") / 255, block.masks.astype("float32")
+images, masks = block.images.astype("float32") / 255, block.targets.astype("float32")
 started = time.perf_counter()
 network = plain.compiled_network({SIZE}, {FILTERS})
 counts = plain.select(network, images, masks, {PRECISION}, lambda tested, chosen: None)

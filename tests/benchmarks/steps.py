@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from stages import hardware
-from stages.params import NetworkParams, Params, TrainingParams
+from stages.params import Params, TrainingParams
+from stages.store import Layout
 from tests.benchmarks.turns import row, time_in_turns
+from tests.project import network_options
 
 SIZE, FILTERS = 128, 16
 
@@ -38,15 +40,17 @@ def measure() -> list[str]:
     return rows
 
 
-def _learner(policy: str) -> Any:
+def _learner(policy: Any) -> Any:
     from stages.learner import Learner
 
     params = Params.model_construct(
         score="tiered_iou",
-        network=NetworkParams(name="residual_unet", base_filters=FILTERS, dropout=0.5),
-        training=TrainingParams(learning_rate=0.001, loss="bce_dice", seed=0, precision_policy=policy),  # type: ignore[arg-type]
+        network=network_options("residual_unet", base_filters=FILTERS),
+        training=TrainingParams(
+            learning_rate=0.001, loss="bce_dice", seed=0, precision_policy=policy, statistics="moving"
+        ),
     )
-    layout = SimpleNamespace(image_shape=(SIZE, SIZE, 3), mask_shape=(SIZE, SIZE, 1), dtype="uint8", scale=255.0)
+    layout = Layout(50, (SIZE, SIZE, 3), "uint8")
     return Learner.new(SimpleNamespace(layout=layout), params, 50)  # type: ignore[arg-type]
 
 

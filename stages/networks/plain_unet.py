@@ -1,0 +1,50 @@
+"""The U-Net that inspired the question's (github.com/zhixuhao/unet): no normalisation, dropout where it is deepest."""
+
+import keras
+from keras import layers
+
+from stages.networks.layers import Dropout
+from stages.params import NetworkParams
+from stages.store import Layout
+
+DEPTH = 4  # times that the image is halved
+
+
+def build(options: NetworkParams, layout: Layout) -> keras.Model:
+    """The U-Net; 31,031,685 parameters for 1 channel, 31,032,837 for 3, both with 64 base filters.
+
+    ``head_filters`` is the width of the last ReLU layer, 2 in the original; 0 leaves that layer out.
+    """
+    filters, rate = options.base_filters, options.dropout
+    assert filters is not None  # nulls are replaced
+    assert rate is not None
+    images = keras.Input(layout.image_shape)
+
+    x = images
+    skips = []
+    for level in range(DEPTH + 1):
+        x = _convolve(x, filters * 2**level, 3, options)
+        x = _convolve(x, filters * 2**level, 3, options)
+        if level >= DEPTH - 1:
+            x = Dropout(rate)(x)
+        if level < DEPTH:
+            skips.append(x)
+            x = layers.MaxPooling2D(2)(x)
+
+    for level in reversed(range(DEPTH)):
+        x = layers.UpSampling2D(2)(x)
+        x = _convolve(x, filters * 2**level, 2, options)
+        x = layers.Concatenate()([skips[level], x])
+        x = _convolve(x, filters * 2**level, 3, options)
+        x = _convolve(x, filters * 2**level, 3, options)
+
+    if options.head_filters:
+        x = _convolve(x, options.head_filters, 3, options)
+    probabilities = layers.Conv2D(1, 1, activation="sigmoid", dtype="float32")(x)
+    return keras.Model(images, probabilities, name="plain_unet")
+
+
+def _convolve(x: keras.KerasTensor, filters: int, size: int, options: NetworkParams) -> keras.KerasTensor:
+    return layers.Conv2D(filters, size, padding="same", activation="relu", kernel_initializer=str(options.initializer))(
+        x
+    )

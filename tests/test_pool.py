@@ -1,0 +1,157 @@
+"""The pool as it is walked: its order, what is left out, and what an earlier core is gone on from."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from stages import store
+from stages.errors import UserError
+from stages.params import SelectParams
+from stages.pool import POOL, digest_of_rows, earlier_model, open_pool
+from stages.store import Block, Layout, Pairs
+from stages.strategies import Choice
+from tests.project import ROOT
+
+ROWS = 12
+KNOWN = 8
+
+
+def write_pool(count: int = ROWS) -> None:
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (ROWS, 2, 2, 3), np.uint8)[:count]
+    layout = Layout(count, (2, 2, 3), "uint8")
+    store.create(POOL, layout, {})
+    store.finish(POOL, store.write_shard(POOL, layout, 0, Block(images, images[..., :1] % 2)))
+
+
+def write_earlier(
+    folder: Path,
+    core: str = "row,order,score,epochs\n3,0,,0\n6,1,0.5,2\n",
+    left_out: Sequence[int] = (),
+    **changes: Any,
+) -> None:
+    """What is kept of a run on the first pairs of the pool."""
+    folder.mkdir()
+    (folder / "core.csv").write_text(core)
+    (folder / "core.keras").touch()
+    walked = {"strategy": "first_failure", "excluded_digest": digest_of_rows(np.array(left_out, dtype=np.int64))}
+    values = {"rows": KNOWN, "rows_digest": Pairs(POOL).digest_of(KNOWN), **walked, **changes}
+    (folder / "select.json").write_text(json.dumps(values))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "stages/none").mkdir(parents=True)
+    (tmp_path / "stages/none/pairs.csv").write_bytes((ROOT / "stages/none/pairs.csv").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    write_pool()
+    return tmp_path
+
+
+def options(**changes: Any) -> SelectParams:
+    return SelectParams(**{**yaml.safe_load((ROOT / "params.yaml").read_text())["select"], **changes})
+
+
+def test_by_default_it_is_walked_as_it_stands(folder: Path) -> None:
+    pool = open_pool(options())
+    assert pool.pairs.order.tolist() == list(range(ROWS))
+    walk = pool.walk(seeds=3)
+    assert walk.chosen == [Choice(position, None) for position in range(3)]
+    assert (walk.pool, walk.end, walk.tested, walk.core_before) == (ROWS, ROWS, 3, 3)
+
+
+def test_an_order_seed_shuffles_all_rows_and_always_in_the_same_way(folder: Path) -> None:
+    one, again, other = (open_pool(options(order_seed=seed)) for seed in (1, 1, 2))
+    assert sorted(one.pairs.order) == list(range(ROWS))
+    assert one.pairs.order.tolist() == again.pairs.order.tolist()
+    assert one.digest == again.digest
+    assert len({tuple(pool.pairs.order) for pool in (one, other, open_pool(options()))}) == 3
+    assert len({pool.digest for pool in (one, other, open_pool(options()))}) == 3
+
+
+@pytest.mark.parametrize("order_seed", [None, 4])
+def test_rows_of_an_earlier_core_are_left_out_before_the_seed_pairs_are_taken(
+    folder: Path, order_seed: int | None
+) -> None:
+    (folder / "earlier.csv").write_text("row\n0\n5\n")
+    whole = open_pool(options(order_seed=order_seed)).pairs.order.tolist()
+    pool = open_pool(options(order_seed=order_seed, exclude="earlier.csv"))
+    assert pool.pairs.order.tolist() == [row for row in whole if row not in (0, 5)]
+    assert (pool.walk(2).pool, pool.walk(2).end) == (ROWS - 2, ROWS - 2)
+
+
+@pytest.mark.parametrize("content", ["row\n12\n", "column\n1\n", "row\n1\n1\n"])
+def test_a_table_of_other_rows_is_refused(folder: Path, content: str) -> None:
+    (folder / "earlier.csv").write_text(content)
+    with pytest.raises(UserError, match=r"^earlier\.csv: not a table of a core: "):
+        open_pool(options(exclude="earlier.csv"))
+    with pytest.raises(UserError, match=r"^nosuch\.csv: not a table of a core: cannot be read"):
+        open_pool(options(exclude="nosuch.csv"))
+
+
+def test_a_walk_that_goes_on_has_the_core_first_then_the_new_rows_then_those_rejected(folder: Path) -> None:
+    write_earlier(folder / "first")
+    pool = open_pool(options(start_from="first"))
+    assert pool.pairs.order.tolist() == [3, 6, 8, 9, 10, 11, 0, 1, 2, 4, 5, 7]
+    walk = pool.walk(seeds=5)
+    assert walk.chosen == [Choice(0, None, 0), Choice(1, 0.5, 2)]
+    assert (walk.pool, walk.end, walk.tested, walk.core_before) == (12, 6, 2, 2)
+    shuffled = open_pool(options(start_from="first", order_seed=1)).pairs.order.tolist()
+    assert shuffled[:2] == [3, 6]
+    assert (sorted(shuffled[2:6]), sorted(shuffled[6:])) == ([8, 9, 10, 11], [0, 1, 2, 4, 5, 7])
+
+
+def test_what_was_left_out_of_an_earlier_walk_is_left_out_again(folder: Path) -> None:
+    write_earlier(folder / "first", left_out=[0])
+    (folder / "earlier.csv").write_text("row\n0\n9\n")
+    pool = open_pool(options(start_from="first", exclude="earlier.csv"))
+    assert pool.pairs.order.tolist() == [3, 6, 8, 10, 11, 1, 2, 4, 5, 7]
+    for rows in ("", "6\n", "0\n1\n"):
+        (folder / "earlier.csv").write_text(f"row\n{rows}")
+        with pytest.raises(UserError, match=r"first/select\.json: the earlier core was chosen without other pairs"):
+            open_pool(options(start_from="first", exclude="earlier.csv"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"rows_digest": "0"}, "does not begin with the 8 pairs that the core of first was chosen from"),
+        ({"rows": 7}, "does not begin with the 7 pairs"),
+        ({"rows": 13}, "does not begin with the 13 pairs"),
+        ({"rows": True}, "does not begin with"),
+        ({"strategy": "random"}, "a core of strategy 'random', allowed is first_failure"),
+        ({"core": "row,order,score,epochs\n8,0,,0\n"}, "first/core.csv: not a table of a core: line 2"),
+        ({"core": "row\n3\n"}, "KeyError 'score', expected the columns row, order, score, epochs"),
+        ({"core": "row,order,score,epochs\n3,0,much,0\n"}, "ValueError could not convert string to float: 'much'"),
+    ],
+)
+def test_an_earlier_core_of_another_pool_is_refused(folder: Path, changes: dict[str, Any], said: str) -> None:
+    write_earlier(folder / "first", **changes)
+    with pytest.raises(UserError) as caught:
+        open_pool(options(start_from="first"))
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", "[" * 10**5, "\0"])
+def test_metrics_that_are_none_are_refused(folder: Path, content: str) -> None:
+    write_earlier(folder / "first")
+    (folder / "first/select.json").write_text(content)
+    with pytest.raises(UserError, match=r"first/select\.json: not the metrics of an earlier selection: "):
+        open_pool(options(start_from="first"))
+
+
+def test_a_folder_without_a_network_is_refused(folder: Path) -> None:
+    write_earlier(folder / "first")
+    assert earlier_model(options(start_from="first")) == Path("first/core.keras")
+    assert earlier_model(options()) is None
+    (folder / "first/core.keras").unlink()
+    with pytest.raises(UserError, match=r"first/core\.keras: missing; select\.start_from has to hold"):
+        earlier_model(options(start_from="first"))
+    with pytest.raises(UserError, match=r"nosuch/select\.json"):
+        open_pool(options(start_from="nosuch"))

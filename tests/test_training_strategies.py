@@ -1,0 +1,251 @@
+"""Strategies that choose first and then train: what they choose, how long they train, and how they go on."""
+
+import copy
+import dataclasses
+import json
+from collections.abc import Container, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from stages.errors import UserError
+from stages.strategies import Epoch, Settings, Walk, strategy
+from tests.toys import Toy
+
+POOL = 20
+BATCH = 4
+
+
+@dataclass
+class Counter(Toy):
+    """A learner that notes what it is trained on."""
+
+    trained: list[tuple[list[int], int | None]] = field(default_factory=list)
+    remembered: list[int] = field(default_factory=list)
+    recalled: list[list[int]] = field(default_factory=list)
+    renewed: int = 0
+
+    def fit_epoch(self, positions: Sequence[int], steps: int | None = None, remember: Container[int] = ()) -> Epoch:
+        before = sum(min(steps_of(pairs), most or POOL) for pairs, most in self.trained)
+        count = min(steps_of(list(positions)), steps or POOL)
+        self.remembered += [before + step for step in range(1, count + 1) if step in remember]
+        self.trained.append((list(positions), steps))
+        return Epoch(len(self.trained) / 10, 1 / len(self.trained))
+
+    def renew(self) -> None:
+        self.renewed += 1
+
+    def recall(self, positions: Sequence[int]) -> None:
+        self.recalled.append(list(positions))
+
+
+def steps_of(positions: list[int]) -> int:
+    return -(-len(positions) // BATCH)
+
+
+def settings(**changes: object) -> Settings:
+    few = Settings(precision=0.9, bar=0.8, scan_size=10, batch_size=BATCH, max_epochs=9, size=6, epochs=3, seed=1)
+    return dataclasses.replace(few, **changes)  # type: ignore[arg-type]
+
+
+def carried_out(name: str, given: Settings) -> tuple[Walk, Counter]:
+    walk, learner = Walk.start(POOL, 2), Counter()
+    for _ in strategy(name)(learner, walk, given):
+        pass
+    return walk, learner
+
+
+def positions(walk: Walk) -> list[int]:
+    return [choice.position for choice in walk.chosen]
+
+
+def test_everything_is_the_whole_pool_for_some_epochs() -> None:
+    walk, learner = carried_out("everything", settings())
+    assert positions(walk) == list(range(POOL))
+    assert [trained for trained, _ in learner.trained] == [list(range(POOL))] * 3
+    assert (walk.epochs, walk.steps, walk.pairs_trained, walk.pairs_scored, walk.tested) == (3, 15, 60, 0, POOL)
+    assert (walk.score, walk.loss, walk.certified) == (0.3, 1 / 3, None)
+    rounds = [(each.selected, each.epochs, each.score) for each in walk.rounds]
+    assert rounds == [(20, 1, 0.1), (20, 2, 0.2), (20, 3, 0.3)]
+
+
+def test_random_pairs_are_as_many_as_asked_for_and_depend_on_the_seed_alone() -> None:
+    first, second, other = (positions(carried_out("random", settings(seed=seed))[0]) for seed in (1, 1, 2))
+    assert first == second != other
+    assert first == sorted(set(first))
+    assert len(first) == 6
+    drawn = [position for seed in range(200) for position in positions(carried_out("random", settings(seed=seed))[0])]
+    counts = np.bincount(drawn, minlength=POOL)
+    assert len(counts) == POOL
+    assert counts.min() > 30  # 60 expected of each, six standard deviations below would be 21
+    assert counts.max() < 95
+
+
+def test_more_pairs_than_there_are_cannot_be_chosen() -> None:
+    with pytest.raises(UserError, match=r"select\.size is 21, allowed is at most 20"):
+        carried_out("random", settings(size=21))
+    assert len(positions(carried_out("random", settings(size=20))[0])) == 20
+
+
+@pytest.mark.parametrize(
+    ("steps", "of_epochs", "pairs"), [(1, [1], 4), (2, [2], 6), (3, [3, 1], 10), (5, [5, 3, 1], 16), (6, [6, 4, 2], 18)]
+)
+def test_a_budget_of_steps_is_kept_to_the_step(steps: int, of_epochs: list[int], pairs: int) -> None:
+    walk, learner = carried_out("random", settings(steps=steps))  # six pairs in batches of four: two steps an epoch
+    assert [most for _, most in learner.trained] == of_epochs
+    assert (walk.steps, walk.pairs_trained, walk.epochs) == (steps, pairs, len(of_epochs))
+
+
+@pytest.mark.parametrize("averaged", [0.0, 0.5, 1.0])
+def test_weights_are_averaged_over_moments_that_do_not_depend_on_how_long_an_epoch_is(averaged: float) -> None:
+    moments = []
+    for name in ("random", "everything"):
+        _, learner = carried_out(name, settings(steps=200, averaged=averaged))
+        assert len(learner.recalled) == 1
+        moments.append(learner.remembered)
+    assert moments[0] == moments[1]
+    assert len(moments[0]) == (20 if averaged else 0)
+    if averaged:
+        assert moments[0][-1] == 200
+        assert moments[0][0] == 200 - round(200 * averaged * 19 / 20)
+        assert np.ptp(np.diff(moments[0])) == 0
+
+
+def test_of_equally_rated_pairs_it_is_drawn_which_are_chosen() -> None:
+    chosen = []
+    for seed in (1, 1, 2):
+        learner, walk = Rater(), Walk.start(POOL, 2)
+        for _ in strategy("uncertainty")(learner, walk, settings(seed=seed)):
+            pass
+        chosen.append(positions(walk))
+    assert chosen[0] == chosen[1] != chosen[2]
+
+
+def test_a_strategy_goes_on_from_wherever_it_was_saved() -> None:
+    straight, learner = carried_out("random", settings())
+    for stop in range(4):
+        walk, again = Walk.start(POOL, 2), Counter()
+        steps = strategy("random")(again, walk, settings())
+        for _ in range(stop):
+            next(steps)
+        saved = json.loads(json.dumps(walk.plain()))
+        resumed, rest = Walk.from_plain(saved), copy.deepcopy(again)
+        for _ in strategy("random")(rest, resumed, settings()):
+            pass
+        assert (resumed, rest) == (straight, learner)
+
+
+@dataclass
+class Rater(Counter):
+    """A learner that rates a pair by a table; what it knows is how many epochs it has trained since it was renewed."""
+
+    ratings: dict[int, float] = field(default_factory=dict)
+    asked: list[int] = field(default_factory=list)
+
+    def rate(self, positions: Sequence[int]) -> np.ndarray:
+        self.asked.extend(positions)
+        return np.array([[self.ratings.get(position, 0.0)] for position in positions])
+
+    uncertainty = error_norm = rate
+
+
+@pytest.mark.parametrize(("name", "rated_after"), [("uncertainty", 0), ("el2n", 2)])
+def test_the_pairs_that_are_rated_highest_are_chosen(name: str, rated_after: int) -> None:
+    learner, walk = Rater(ratings={7: 3.0, 2: 9.0, 19: 1.0, 11: 2.5, 0: 2.0, 1: 0.5}), Walk.start(POOL, 2)
+    for _ in strategy(name)(learner, walk, settings(rating_epochs=2, check_size=6)):
+        pass
+    assert positions(walk) == [2, 7, 11, 0, 19, 1]
+    assert learner.asked == list(range(POOL))
+    assert [trained for trained, _ in learner.trained] == [list(range(POOL))] * rated_after + [positions(walk)] * 3
+    assert (learner.renewed, walk.rating_epochs, walk.pairs_scored) == (1, rated_after, POOL)
+    assert (walk.epochs, walk.steps, walk.pairs_trained) == (3, 6, 18)
+
+
+@dataclass
+class Forgetter(Counter):
+    """A learner that fails some pairs after some epochs."""
+
+    fails: dict[int, set[int]] = field(default_factory=dict)
+
+    def score(self, positions: Sequence[int]) -> np.ndarray:
+        return np.array([0.0 if len(self.trained) in self.fails.get(each, set()) else 1.0 for each in positions])
+
+
+def test_pairs_are_chosen_that_are_forgotten_most_often_or_never_learnt() -> None:
+    fails = {3: {1}, 4: {2}, 9: {2, 4}, 12: {1, 2, 3, 4}, 15: {1, 2, 4}, 18: {3, 4}}
+    learner, walk = Forgetter(fails=fails), Walk.start(POOL, 2)
+    for _ in strategy("forgetting")(learner, walk, settings(rating_epochs=4, check_size=7, size=5)):
+        pass
+    assert positions(walk)[:2] == [12, 9]
+    assert sorted(positions(walk)[2:]) == [4, 15, 18]  # forgotten once each
+    assert (learner.renewed, walk.rating_epochs, walk.pairs_scored) == (1, 4, 4 * POOL)
+
+
+@dataclass
+class Describer(Counter):
+    """A learner that sees pairs as points."""
+
+    points: np.ndarray = field(default_factory=lambda: np.empty(0))
+
+    def features(self, positions: Sequence[int]) -> np.ndarray:
+        return np.asarray(self.points[list(positions)], dtype=np.float64)
+
+
+def test_centres_are_spread_from_the_seed_pairs_on() -> None:
+    points = np.zeros((POOL, 2))
+    points[5], points[8], points[13], points[14] = (10, 0), (0, 7), (9, 0), (3, 3)
+    learner, walk = Describer(points=points), Walk.start(POOL, 2)
+    for _ in strategy("k_center")(learner, walk, settings(size=5, check_size=6)):
+        pass
+    assert positions(walk) == [0, 1, 5, 8, 14]  # 13 is near 5 by then
+    assert learner.renewed == 1
+
+
+@pytest.mark.parametrize("name", ["k_center", "facility_location"])
+@pytest.mark.parametrize("size", [1, 6, POOL])
+def test_no_pair_is_chosen_twice_where_all_are_equal(name: str, size: int) -> None:
+    learner, walk = Describer(points=np.zeros((POOL, 3))), Walk.start(POOL, 2)
+    for _ in strategy(name)(learner, walk, settings(size=size)):
+        pass
+    assert len(set(positions(walk))) == len(positions(walk)) == size
+
+
+def test_a_pair_of_each_crowd_stands_for_the_pool() -> None:
+    points = np.random.default_rng(1).normal(scale=0.1, size=(POOL, 2))
+    points[5:9] += (9, 0)
+    points[9:12] += (0, 9)
+    points[12] += (9, 9)  # alone: the last to be worth a representative of its own
+    learner, walk = Describer(points=points), Walk.start(POOL, 2)
+    for _ in strategy("facility_location")(learner, walk, settings(size=4, check_size=6)):
+        pass
+    first, *others, last = positions(walk)
+    assert first in {0, 1, 2, 3, 4, *range(13, POOL)}
+    assert sorted(other // 9 for other in others) == [0, 1]
+    assert 5 <= min(others) < 9 <= max(others) < 12
+    assert last == 12
+    assert learner.renewed == 1
+
+
+@pytest.mark.parametrize("name", ["el2n", "forgetting"])
+def test_a_rating_goes_on_from_wherever_it_was_saved(name: str) -> None:
+    def learner() -> Rater:
+        made = Rater(ratings={7: 3.0, 2: 9.0})
+        made.score = lambda positions: made.rate(positions)[:, 0]  # type: ignore[method-assign]
+        return made
+
+    given = settings(rating_epochs=2, check_size=6)
+    straight, straight_learner = Walk.start(POOL, 2), learner()
+    count = sum(1 for _ in strategy(name)(straight_learner, straight, given))
+    for stop in range(1, count):
+        walk, first, second = Walk.start(POOL, 2), learner(), learner()
+        steps = strategy(name)(first, walk, given)
+        for _ in range(stop):
+            next(steps)
+        resumed = Walk.from_plain(json.loads(json.dumps(walk.plain())))
+        resumed.ratings = walk.ratings
+        second.trained, second.asked, second.renewed = first.trained, first.asked, first.renewed
+        for _ in strategy(name)(second, resumed, given):
+            pass
+        assert resumed == straight
+        assert (second.trained, second.asked, second.renewed) == (straight_learner.trained, straight_learner.asked, 1)
