@@ -6,13 +6,14 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # The environment alone.
 setup: $(VENV)/installed
 
-.PHONY: setup repro test lint bench torture requirements
+.PHONY: setup repro test lint bench torture studies requirements
 
 repro: $(VENV)/installed
 	dvc repro
 
+# A file runs as a whole in one of two processes.
 test: $(VENV)/installed
-	pytest
+	pytest --numprocesses=2 --dist=loadfile
 
 lint: $(VENV)/installed
 	ruff check .
@@ -32,6 +33,10 @@ $(VENV)/installed: requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --requirement requirements.txt
 	touch $@
+
+# Experiments that answer a question together; those that are missing are run, and the tables written anew.
+studies: $(VENV)/installed
+	python -m stages.studies
 
 # Pins everything that pyproject.toml asks for, and what that asks for in turn.
 requirements: $(VENV)/installed
