@@ -8,6 +8,8 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,11 +36,38 @@ def run(stage: str, main: Callable[[], None]) -> None:
         sys.exit(130)
 
 
-def start_worker() -> None:
+@contextmanager
+def processes(count: int, start: Callable[..., None], *arguments: Any) -> Iterator[ProcessPoolExecutor]:
+    """Worker processes that end with the stage.
+
+    Parameters
+    ----------
+    count : int
+        How many.
+    start : callable
+        What each does first, with the arguments that follow.
+
+    Raises
+    ------
+    UserError
+        If one of them is killed.
+    """
+    try:
+        with ProcessPoolExecutor(count, initializer=_start, initargs=(start, arguments)) as workers:
+            yield workers
+    except BrokenProcessPool:
+        raise UserError(
+            f"a worker process was killed, most often for lack of memory: {count} were at work, "
+            "environment variable TRAINCORE_WORKERS=1 needs least"
+        ) from None
+
+
+def _start(start: Callable[..., None], arguments: Sequence[Any]) -> None:
     """Have a worker process leave interrupts to the stage, and end with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     end_with_parent(signal.SIGKILL)
+    start(*arguments)
 
 
 def _interrupt(*_: object) -> None:

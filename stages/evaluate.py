@@ -1,14 +1,14 @@
 """Stage ``evaluate``: how well the core's network does on the test set and on every pair of the pool."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from stages import figures, hardware
 from stages.checkpoints import Checkpoint, Clock, State, checkpoint, digest
-from stages.cores import read_rows
+from stages.cores import read_leaks, read_rows, read_scores, with_origins
 from stages.entry import run, whole, write_csv, write_json
 from stages.errors import UserError
 from stages.params import load
@@ -20,6 +20,11 @@ POOL = Path("data/train.zarr")
 TEST = Path("data/test.zarr")
 MODEL = Path("models/core.keras")
 CORE_TABLE = Path("data/core.csv")
+REJECTED = Path("data/rejected.csv")
+LEAKS = Path("data/leaks.csv")
+SUSPECTS = Path("data/suspects.csv")
+Table = TypeVar("Table")
+SUSPECT = ["row", "score", "score_when_rejected"]
 METRICS = Path("metrics/evaluate.json")
 DISTRIBUTION = Path("metrics/plots/scores.csv")
 
@@ -38,7 +43,14 @@ def main() -> None:
     params = load("evaluate")
     assert params.score is not None  # nulls are replaced
     pool, test = Pairs(POOL), Pairs(TEST)
-    chosen = read_core(CORE_TABLE, len(pool))
+    chosen = read_output(CORE_TABLE, read_rows, len(pool))
+    rejecting = read_output(REJECTED, read_scores, len(pool))
+    leaking = read_output(LEAKS, read_leaks, len(test))
+    if len(leaking) and params.evaluate.on_leak == "fail":
+        raise UserError(
+            f"{LEAKS}: {len(leaking)} of {len(test)} test pairs stand in the pool, too, or overlap with it, as row "
+            f"{leaking[0]}; evaluate.on_leak=drop leaves them out, report only counts them"
+        )
     excluded = read_rows(Path(params.select.exclude), len(pool), least=0)
     threads = hardware.set_up_tensorflow()
     from stages import networks, predictor  # import TensorFlow, which takes seconds that bad input need not wait for
@@ -49,7 +61,7 @@ def main() -> None:
     machine = {"threads": threads, "processor": hardware.processor()}
     with (
         checkpoint("evaluate", params, inputs, machine, keep=False) as saved,
-        whole(METRICS, DISTRIBUTION) as (metrics, curve),
+        whole(METRICS, DISTRIBUTION, SUSPECTS) as (metrics, curve, suspects),
     ):
         hardware.require_space(METRICS, 200 * (len(pool) + len(test)))
         clock.go_on(saved.found)
@@ -57,17 +69,22 @@ def main() -> None:
             predictors = [predictor.Predictor(network, test), predictor.Predictor(network, pool)]
             test_table, pool_table = _fit(predictors, progress, saved, clock)
         rejected = np.setdiff1d(np.arange(len(pool)), np.concatenate([chosen, excluded]))
+        dropped = leaking if params.evaluate.on_leak == "drop" else leaking[:0]
+        test_table = np.delete(test_table, dropped, axis=0)
         tables = {"test": test_table, "rejected": pool_table[rejected], "chosen": pool_table[chosen]}
         if len(excluded):
             tables["excluded"] = pool_table[excluded]
         parts = {name: FITS[pool.layout.target].from_table(table) for name, table in tables.items()}
         scores = {name: pair_score(fit) for name, fit in parts.items()}
+        lines = _suspects(rejected, scores["rejected"], rejecting)
+        write_csv(suspects, *with_origins(SUSPECT, lines, [line[0] for line in lines], pool.origins()))
         columns = figures.distribution(scores)
         write_csv(curve, list(columns), list(zip(*columns.values(), strict=True)))
         write_json(
             metrics,
             {
                 **{name: summarize(fit, scores[name], params.bar) for name, fit in parts.items()},
+                "leaks": {"test_pairs": len(leaking), "dropped": len(dropped)},
                 "bar": params.bar,
                 "seconds": clock.seconds(),
                 "threads": threads,
@@ -130,12 +147,23 @@ def _of_labels(fit: LabelFit) -> dict[str, Any]:
     }
 
 
-def read_core(path: Path, count: int) -> np.ndarray:
-    """The rows of the core that ``select`` wrote; as `cores.read_rows`, with the way to have the table back."""
+def _suspects(
+    rows: np.ndarray, scores: np.ndarray, when_rejected: Mapping[int, float | None]
+) -> list[tuple[int, float, float | None]]:
+    """Rejected rows with their scores now and then, the lowest first: often it is the mask that is wrong."""
+    lowest = np.argsort(scores, kind="stable")
+    return [
+        (row, score, when_rejected.get(row))
+        for row, score in zip(rows[lowest].tolist(), scores[lowest].tolist(), strict=True)
+    ]
+
+
+def read_output(path: Path, read: Callable[[Path, int], Table], count: int) -> Table:
+    """A table that ``select`` wrote, of a pool of some pairs; errors say how to have it back."""
     if not path.exists():
         raise UserError(f"{path}: missing; `dvc checkout {path}` or `dvc repro` brings it back")
     try:
-        return read_rows(path, count)
+        return read(path, count)
     except UserError as error:
         raise UserError(f"{error}; `dvc checkout --force {path}` restores it") from None
 

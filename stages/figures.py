@@ -1,6 +1,6 @@
 """Plot data that the stages write for ``dvc plots``, and pictures."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,4 +58,34 @@ def heat_map(path: Path, cells: Mapping[tuple[str, str], float], title: str) -> 
             axes.text(
                 column_number, row_number, f"{value:.2g}", ha="center", va="center", color="white" if dark else "black"
             )
+    figure.savefig(path, dpi=100, metadata={"Software": None})
+
+
+def predictions(path: Path, images: Sequence[tuple[np.ndarray, np.ndarray]], titles: Sequence[str]) -> None:
+    """Draw images and beside each what a network says of it.
+
+    Parameters
+    ----------
+    path : Path
+        The picture, a PNG file.
+    images : sequence of (ndarray, ndarray)
+        Images, uint8 or float32 of shape (h, w, c), and probabilities of shape (h, w), drawn from dark, 0, to light, 1.
+    titles : sequence of str
+        One for each.
+    """
+    from matplotlib.figure import Figure
+
+    across = min(4, len(images))
+    down = -(-len(images) // across)
+    figure = Figure(figsize=(3.2 * across, 1.9 * down), layout="constrained")
+    cells = figure.subplots(down, across, squeeze=False).ravel()
+    for axes in cells:
+        axes.set_axis_off()
+    for axes, (image, probabilities), title in zip(cells, images, titles, strict=False):
+        left, right = axes.inset_axes((0, 0, 0.49, 1)), axes.inset_axes((0.51, 0, 0.49, 1))
+        left.imshow(image[:, :, 0] if image.shape[2] == 1 else image, cmap="gray", vmin=0)
+        right.imshow(probabilities, cmap="cividis", vmin=0, vmax=1)
+        for each in (left, right):
+            each.set_axis_off()
+        axes.set_title(title if len(title) <= 32 else f"…{title[-31:]}", fontsize=7)
     figure.savefig(path, dpi=100, metadata={"Software": None})

@@ -3,8 +3,6 @@
 import os
 import shutil
 import sys
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 
@@ -12,10 +10,12 @@ import numpy as np
 
 from stages import datasets, hardware, store
 from stages.checkpoints import checkpoint
-from stages.entry import run, start_worker, whole
+from stages.entry import processes, run, whole
 from stages.errors import UserError
 from stages.params import load
 from stages.progress import Progress
+
+_source: datasets.Source  # of a worker process
 
 
 def main(item: str) -> None:
@@ -35,7 +35,7 @@ def main(item: str) -> None:
         unfinished = saved.folder / "set.zarr"
         checksums = _write_shards(source, unfinished, workers, f"generate {item}")
         store.create(unfinished, source.layout, attributes)
-        store.finish(unfinished, checksums)
+        store.finish(unfinished, checksums, origins=source.origins)
         shutil.copytree(unfinished, path, copy_function=_link)
 
 
@@ -63,29 +63,27 @@ def _write_shards(source: datasets.Source, path: Path, workers: int, title: str)
     done = sum(map(len, found.values()))
     hardware.require_space(path, layout.bytes * (1 - done / layout.count))
     with (
-        ProcessPoolExecutor(max(1, min(workers, len(missing))), initializer=start_worker) as processes,
+        processes(max(1, min(workers, len(missing))), _start, source) as pool,
         Progress(title, layout.count, "pair") as progress,
     ):
         if done:
             progress.go_on(done)
-        try:
-            for shard, checksums in zip(
-                missing, processes.map(partial(_write_shard, source, path), missing), strict=True
-            ):
-                found[shard] = checksums
-                done += len(checksums)
-                progress.show(done)
-        except BrokenProcessPool:
-            raise UserError(
-                f"a worker process was killed, most often for lack of memory: {workers} were at work, "
-                "environment variable TRAINCORE_WORKERS=1 needs least"
-            ) from None
+        for shard, checksums in zip(missing, pool.map(partial(_write_shard, path), missing), strict=True):
+            found[shard] = checksums
+            done += len(checksums)
+            progress.show(done)
     return np.concatenate([found[shard] for shard in shards])
 
 
-def _write_shard(source: datasets.Source, path: Path, shard: int) -> np.ndarray:
-    block = source.draw(source.layout.shard_range(shard))
-    return store.write_shard(path, source.layout, shard, block)
+def _start(source: datasets.Source) -> None:
+    """Have a worker draw from a source, which may know many files: once, not with each shard."""
+    global _source
+    _source = source
+
+
+def _write_shard(path: Path, shard: int) -> np.ndarray:
+    layout = _source.layout
+    return store.write_shard(path, layout, shard, _source.draw(layout.shard_range(shard)))
 
 
 if __name__ == "__main__":

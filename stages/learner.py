@@ -92,6 +92,7 @@ class Learner(Predictor):
         UserError
             If there is no such file, or it is not a network with an optimizer.
         """
+        keras.utils.set_random_seed(params.training.seed % 2**32)  # of dropout in a network of one's own
         return cls(_load(path), pairs, params, batch_size)
 
     def take_over(self, path: Path) -> None:
@@ -326,7 +327,7 @@ class Learner(Predictor):
 def _load(path: Path) -> keras.Model:
     """A saved network with its optimizer."""
     network = networks.load(path)
-    if network.optimizer is None:
+    if getattr(network, "optimizer", None) is None:
         raise UserError(f"{path}: holds no optimizer, expected a model that a stage of Traincore saved")
     return network
 

@@ -20,7 +20,7 @@ from stages.errors import UserError
 PARAMS_FILE = Path("params.yaml")
 CHOICES_FILE = Path("stages/choices.yaml")
 PIPELINE_FILE = Path("dvc.yaml")
-NO_FOLDER = "stages/none"  # what stands for a folder that is not there, since DVC takes no null for a dependency
+NOTHING = "stages/none"  # stands for a file or folder that is not there, since DVC takes no null for a dependency
 
 MIN_RADIUS = 2
 INT_MAX = 2**63 - 1
@@ -60,7 +60,18 @@ class DatasetParams(Section):
     train_interference: Literal["rectangle", "triangle", "none"] | None
     test_interference: Literal["rectangle", "triangle", "none"] | None
     dtype: Literal["uint8", "float32"]
-    path: str | None
+    path: str
+    images: str | None
+    masks: str | None
+    mask_values: list[int] | None
+    tile: bool
+    overlap: int = Field(ge=0, le=4096)
+    fit: Literal["tile", "resize", "pad"]
+    test_share: float = Field(ge=0, le=1)
+    split_seed: int = Field(ge=0, le=INT_MAX)
+    test_pattern: str | None
+    group_pattern: str | None
+    strict: bool
 
 
 class NetworkParams(Section):
@@ -73,6 +84,7 @@ class NetworkParams(Section):
     momentum: float | None = Field(ge=0, lt=1)
     initializer: Literal["glorot_uniform", "glorot_normal", "he_uniform", "he_normal"] | None
     head_filters: int | None = Field(ge=0, le=1024)
+    path: str
 
 
 class TrainingParams(Section):
@@ -114,6 +126,18 @@ class SelectParams(Section):
     averaged: float = Field(ge=0, le=1)
 
 
+class AuditParams(Section):
+    """What counts as a copy."""
+
+    likeness: float = Field(gt=0, le=1)
+
+
+class EvaluateParams(Section):
+    """What evaluation makes of test pairs that stand in the pool, too."""
+
+    on_leak: Literal["report", "drop", "fail"]
+
+
 class Params(Section):
     """All of ``params.yaml``, or what a stage declares of it."""
 
@@ -125,6 +149,8 @@ class Params(Section):
     training: TrainingParams
     seed_training: SeedTrainingParams
     select: SelectParams
+    audit: AuditParams
+    evaluate: EvaluateParams
 
     @property
     def bar(self) -> float:
@@ -132,12 +158,15 @@ class Params(Section):
         return self.precision * self.tolerance
 
 
+# What a network may have a use for.
+_OPTIONS = set(NetworkParams.model_fields) - {"name", "path"}
+
 # Which line of stages/choices.yaml gives a key its value where params.yaml says null.
 _DEFAULTS = {
     "dataset.image_size": ("datasets", "dataset.name"),
     "dataset.train_count": ("datasets", "dataset.name"),
     "dataset.test_count": ("datasets", "dataset.name"),
-    **{f"network.{key}": ("networks", "network.name") for key in NetworkParams.model_fields if key != "name"},
+    **{f"network.{key}": ("networks", "network.name") for key in _OPTIONS},
     "training.loss": ("networks", "network.name"),
     "seed_training.goal": ("strategies", "select.strategy"),
     "score": ("networks", "network.name"),
@@ -145,18 +174,21 @@ _DEFAULTS = {
 
 # What a line of stages/choices.yaml has to say, and what it may say.
 _LINE_KEYS = {
-    "datasets": {"target", "image_size", "train_count", "test_count", "drawn"},
+    "datasets": {"target", "image_size", "train_count", "test_count", "pairs"},
     "networks": {"target", "loss", "score", "size_multiple"},
     "strategies": {"goal"},
     "losses": {"target"},
     "scores": {"target", "best"},
 }
-_OPTIONAL_LINE_KEYS = {"networks": set(NetworkParams.model_fields) - {"name"}}
+_OPTIONAL_LINE_KEYS = {"networks": _OPTIONS}
+
+# Keys that say which files are taken and how, and can be null.
+_FILE_KEYS = ("images", "masks", "mask_values", "test_pattern", "group_pattern")
 
 # What the values of a line may be, beside those that params.yaml may hold as well.
 _LINE_VALUES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "target": ("masks or labels", lambda value: value in ("masks", "labels")),
-    "drawn": ("true or false", lambda value: isinstance(value, bool)),
+    "pairs": ("drawn, known or files", lambda value: value in ("drawn", "known", "files")),
     "goal": ("learn, try or skip", lambda value: value in ("learn", "try", "skip")),
     "size_multiple": ("integer greater than 0", lambda value: type(value) is int and value > 0),
     "best": ("number greater than 0", lambda value: type(value) in (int, float) and value > 0),
@@ -367,7 +399,7 @@ def _check_options(values: Mapping[str, Any], choices: Mapping[str, Any]) -> Non
     """Check that no option is given that the network does not have."""
     name = _get(values, "network.name")
     for key, value in values["network"].items():
-        if key != "name" and value is not None and key not in choices["networks"][name]:
+        if key in _OPTIONS and value is not None and key not in choices["networks"][name]:
             raise UserError(
                 f"{PARAMS_FILE}: network.{key} is {_show(value)}, allowed is null: network {name} has no such option"
             )
@@ -382,30 +414,78 @@ def _check_together(params: Params, choices: Mapping[str, Any]) -> None:
         )
     data = params.dataset
     assert data.image_size is not None  # resolved
-    assert data.train_count is not None
     multiple = choices["networks"][params.network.name]["size_multiple"]
     if data.image_size % multiple:
         raise UserError(
             f"{PARAMS_FILE}: dataset.image_size is {data.image_size}, "
             f"allowed is a multiple of {multiple} for network {params.network.name}"
         )
-    if choices["datasets"][data.name]["drawn"]:
-        _check_radii(data.image_size, data)
-        if data.path is not None:
-            raise UserError(
-                f"{PARAMS_FILE}: dataset.path is {_show(data.path)}, "
-                f"allowed is null: the pairs of {data.name} are drawn"
-            )
-    if params.select.start_from != NO_FOLDER and choices["strategies"][params.select.strategy]["goal"] != "learn":
+    _check_source(data, choices["datasets"][data.name]["pairs"])
+    if params.network.path != NOTHING and params.network.name != "file":
         raise UserError(
-            f"{PARAMS_FILE}: select.start_from is {_show(params.select.start_from)}, allowed is {NO_FOLDER} "
+            f"{PARAMS_FILE}: network.path is {_show(params.network.path)}, "
+            f"allowed is {NOTHING}: network {params.network.name} comes from no file"
+        )
+    if params.select.start_from != NOTHING and choices["strategies"][params.select.strategy]["goal"] != "learn":
+        raise UserError(
+            f"{PARAMS_FILE}: select.start_from is {_show(params.select.start_from)}, allowed is {NOTHING} "
             f"for strategy {params.select.strategy}, which trains a fresh network"
         )
-    if params.seed_training.count > data.train_count:
+    if data.train_count is not None and params.seed_training.count > data.train_count:
         raise UserError(
             f"{PARAMS_FILE}: seed_training.count is {params.seed_training.count}, "
             f"allowed is at most dataset.train_count = {data.train_count}"
         )
+
+
+def _check_source(data: DatasetParams, pairs: str) -> None:
+    """Check what only some sources of pairs have a use for."""
+    if pairs == "drawn":
+        assert data.image_size is not None  # resolved
+        _check_radii(data.image_size, data)
+        if data.path != NOTHING:
+            raise UserError(
+                f"{PARAMS_FILE}: dataset.path is {_show(data.path)}, "
+                f"allowed is {NOTHING}: the pairs of {data.name} are drawn"
+            )
+    if pairs == "files":
+        _check_files(data)
+        return
+    for key in _FILE_KEYS:
+        if getattr(data, key) is not None:
+            raise UserError(
+                f"{PARAMS_FILE}: dataset.{key} is {_show(getattr(data, key))}, "
+                f"allowed is null: data set {data.name} has no such option"
+            )
+
+
+def _check_files(data: DatasetParams) -> None:
+    """Check how the files of a folder are chosen, cut and split."""
+    assert data.image_size is not None  # resolved
+    if data.path == NOTHING:
+        raise UserError(f"{PARAMS_FILE}: dataset.path is {_show(data.path)}, allowed is the folder of the files")
+    if data.overlap >= data.image_size:
+        raise UserError(
+            f"{PARAMS_FILE}: dataset.overlap is {data.overlap}, "
+            f"allowed is less than dataset.image_size = {data.image_size}"
+        )
+    values = data.mask_values
+    if values is not None and not (values and all(0 < value < 2**16 for value in values)):
+        raise UserError(
+            f"{PARAMS_FILE}: dataset.mask_values is {_show(values)}, allowed is null or values from 1 to 65535"
+        )
+    for key, groups in (("test_pattern", None), ("group_pattern", 1)):
+        pattern = getattr(data, key)
+        if pattern is None:
+            continue
+        try:
+            found = re.compile(pattern).groups
+        except re.error as error:
+            raise UserError(f"{PARAMS_FILE}: dataset.{key} is {_show(pattern)}: {error}") from None
+        if groups is not None and found != groups:
+            raise UserError(
+                f"{PARAMS_FILE}: dataset.{key} is {_show(pattern)}, allowed is a regular expression with one group"
+            )
 
 
 def _check_radii(image_size: int, data: DatasetParams) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from stages import cores
 from stages.errors import UserError
-from stages.params import NO_FOLDER, SelectParams
+from stages.params import NOTHING, SelectParams
 from stages.shards import read_file
 from stages.store import Pairs
 from stages.strategies import Choice, Walk
@@ -88,7 +88,7 @@ def open_pool(options: SelectParams) -> Pool:
     excluded = cores.read_rows(Path(options.exclude), len(pairs), least=0)
     rows = rows[~np.isin(rows, excluded)]
     earlier = Path(options.start_from)
-    if options.start_from == NO_FOLDER:
+    if options.start_from == NOTHING:
         return Pool(pairs.in_order(rows), [], len(rows))
     known = _known_rows(earlier / "select.json", pairs, excluded)
     core = cores.read_choices(earlier / "core.csv", known)
@@ -106,7 +106,7 @@ def earlier_model(options: SelectParams) -> Path | None:
     UserError
         If the folder that is named does not hold it.
     """
-    if options.start_from == NO_FOLDER:
+    if options.start_from == NOTHING:
         return None
     model = Path(options.start_from) / "core.keras"
     if not model.is_file():

@@ -90,19 +90,23 @@ def iou(counts: PixelCounts) -> np.ndarray:
     return np.where(empty, false == 0, hit / np.where(union == 0, 1, union))
 
 
+def tier(overlap: np.ndarray) -> np.ndarray:
+    """The step of the tiered IoU that an IoU reaches: ``floor(max(0, (IoU − .45) · 20)) / 10``."""
+    return np.asarray(np.floor(np.maximum(0, (overlap - 0.45) * 20)) / 10)
+
+
 def tiered_iou(counts: PixelCounts) -> np.ndarray:
     """The article's ``my_iou_metric``: the IoU in steps of .1, from .1 above .5 up to 1.1 at a perfect 1.0.
 
-    ``floor(max(0, (IoU − .45) · 20)) / 10``; an empty true mask scores 1 if the prediction is empty, else 0.
+    `tier` of the IoU; an empty true mask scores 1 if the prediction is empty, else 0.
 
     Returns
     -------
     ndarray of float64, shape (n,)
         In {0, .1, …, 1.1}.
     """
-    tiers = np.floor(np.maximum(0, (iou(counts) - 0.45) * 20)) / 10
     empty = np.asarray(counts.true_positive) + counts.false_negative == 0
-    return np.where(empty, np.asarray(counts.false_positive) == 0, tiers)
+    return np.where(empty, np.asarray(counts.false_positive) == 0, tier(iou(counts)))
 
 
 def dice(counts: PixelCounts) -> np.ndarray:
@@ -115,6 +119,29 @@ def dice(counts: PixelCounts) -> np.ndarray:
     """
     overlap = iou(counts)
     return np.asarray(2 * overlap / (1 + overlap))
+
+
+def expected_iou(probabilities: np.ndarray) -> np.ndarray:
+    """The IoU that probabilities lead to expect of their own mask ``> 0.5``.
+
+    The quotient of the expected intersection and the expected union. Where that mask is empty, it is the probability
+    that the true one is empty too, as if pixels were independent.
+
+    Parameters
+    ----------
+    probabilities : ndarray of float, shape (n, h, w)
+        Of each pixel to belong to the mask.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+        In [0, 1].
+    """
+    given = np.asarray(probabilities, dtype=np.float64)
+    mask = given > 0.5
+    size, inside, everywhere = (np.sum(values, axis=(1, 2)) for values in (mask, given * mask, given))
+    empty = np.exp(np.log1p(-np.where(mask, 0, given)).sum(axis=(1, 2)))
+    return np.asarray(np.where(size == 0, empty, inside / np.maximum(1, size + everywhere - inside)))
 
 
 def hit_rate(fit: LabelFit) -> np.ndarray:

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stages import hardware, store
+from stages import cores, hardware, store
 from stages.checkpoints import Checkpoint, Clock, State, checkpoint, digest
-from stages.cores import HEADER
 from stages.entry import run, whole, write_csv, write_json
 from stages.params import Params, load
 from stages.pool import digest_of_rows, open_pool
@@ -23,6 +22,7 @@ SEED_MODEL = Path("models/seed.keras")
 MODEL = Path("models/core.keras")
 CORE = Path("data/core.zarr")
 CORE_TABLE = Path("data/core.csv")
+REJECTED = Path("data/rejected.csv")
 METRICS = Path("metrics/select.json")
 CURVE = Path("metrics/plots/walk.csv")
 
@@ -44,14 +44,13 @@ def main() -> None:
     inputs = {"pool": pool.digest, "seed": digest(SEED_MODEL), "given": digest(Path(params.select.given))}
     with (
         checkpoint("select", params, inputs, machine) as saved,
-        whole(MODEL, CORE, CORE_TABLE, METRICS, CURVE) as (model, core, table, metrics, curve),
+        whole(MODEL, CORE, CORE_TABLE, REJECTED, METRICS, CURVE) as (model, core, table, rejected, metrics, curve),
     ):
         hardware.require_space(MODEL, 4 * learner.file_bytes)  # two checkpoints, the network and a copy of it
         clock.go_on(saved.found)
         walk = pool.walk(params.seed_training.count)
         if saved.found:
-            walk = Walk.from_plain(saved.found.plain["walk"])
-            walk.ratings = saved.found.arrays["ratings"]
+            walk = Walk.from_plain(saved.found.plain["walk"], saved.found.arrays)
             learner.restore(saved.found.arrays)
         settings = _settings(params, PREDICTION_BATCH, given)
         _walk(choose(learner, walk, settings), walk, learner, saved, clock)
@@ -59,7 +58,10 @@ def main() -> None:
         rows = pairs.order[[choice.position for choice in walk.chosen]]
         hardware.require_space(CORE, replace(pairs.layout, count=len(rows)).bytes)
         store.copy_rows(pairs, rows, core, {"core_of": pairs.attributes})
-        write_csv(table, HEADER, _table(walk, rows))
+        origins = pairs.origins()
+        write_csv(table, *cores.with_origins(cores.HEADER, _table(walk, rows), rows, origins))
+        scores = _rejected(walk, pairs.order)
+        write_csv(rejected, *cores.with_origins(["row", "score"], list(scores.items()), [*scores], origins))
         write_csv(curve, Round._fields, walk.rounds)
         write_json(
             metrics,
@@ -95,7 +97,7 @@ def _walk(steps: Iterator[Walk], walk: Walk, learner: "Learner", saved: Checkpoi
     """Walk to the end, show how far it has come, and save it now and then."""
 
     def state() -> State:
-        return State({"walk": walk.plain(), "seconds": clock.seconds()}, {**learner.state(), "ratings": walk.ratings})
+        return State({"walk": walk.plain(), "seconds": clock.seconds()}, {**learner.state(), **walk.arrays()})
 
     learner.after_batch = lambda: saved.save_if_due(state)
     with Progress("select", walk.budget or walk.pool, "step" if walk.budget else "pair") as progress:
@@ -154,6 +156,13 @@ def _table(walk: Walk, rows: np.ndarray) -> list[list[Any]]:
         [row, order, choice.score, choice.epochs]
         for order, (row, choice) in enumerate(zip(rows.tolist(), walk.chosen, strict=True))
     ]
+
+
+def _rejected(walk: Walk, order: np.ndarray) -> dict[int, float | None]:
+    """Rows that were not chosen, in their order, with the score that each had when it was tested last."""
+    chosen = {choice.position for choice in walk.chosen}
+    scores = {row: walk.scores[position] for position, row in enumerate(order.tolist()) if position not in chosen}
+    return {row: None if np.isnan(scores[row]) else float(scores[row]) for row in sorted(scores)}
 
 
 if __name__ == "__main__":

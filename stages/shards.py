@@ -54,7 +54,7 @@ def read_file(path: Path, most: int) -> bytes:
     with _opened(path) as (descriptor, size):
         if size > most:
             raise UserError(f"{path}: damaged: {size} bytes, expected at most {most}")
-        return os.pread(descriptor, most, 0)
+        return os.pread(descriptor, size, 0)
 
 
 def write_shard(path: Path, chunks: Iterable[bytes], slots: int, compression: str) -> list[int]:

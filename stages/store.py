@@ -2,8 +2,9 @@
 
 A set is a Zarr v3 group with the arrays ``images`` (n, h, w, c) and ``masks`` (n, h, w, 1), or ``labels`` (n, 1) in
 their place, a chunk a pair, many chunks a shard; ``checksums`` (n, 2), the CRC-32C of each pair's two chunks, which
-tells a damaged, swapped or missing shard from a good one; and, for a set taken from another, ``rows`` (n,), where its
-pairs stood there.
+tells a damaged, swapped or missing shard from a good one; for a set taken from another, ``rows`` (n,), where its
+pairs stood there; and for one that comes from files, ``tiles`` (n, 3) with the file, top and left of each pair, and
+``files``, the names of these as JSON.
 """
 
 import copy
@@ -37,6 +38,7 @@ PAIRS = 10**8
 PAIR_BYTES = 2**30
 METADATA_BYTES = 2**20
 METADATA_DEPTH = 50
+NAME_BYTES = 2**28
 CLASSES = 256
 
 # Noise does not compress and costs time in trying; masks shrink a hundredfold.
@@ -53,6 +55,26 @@ class Block(NamedTuple):
 
     images: np.ndarray
     targets: np.ndarray
+
+
+class Origins(NamedTuple):
+    """Where the pairs of a set come from.
+
+    Attributes
+    ----------
+    files : sequence of sequence of str
+        For each image its file, and that of its mask if it has one of its own; below the folder, with ``/``.
+    tiles : ndarray of int32, shape (n, 3)
+        Of each pair: its place in ``files``, and the first row and column that it has there.
+    """
+
+    files: Sequence[Sequence[str]]
+    tiles: np.ndarray
+
+    def of(self, rows: np.ndarray) -> "Origins":
+        """The same for some rows alone."""
+        used, places = np.unique(self.tiles[rows, 0], return_inverse=True)
+        return Origins([self.files[file] for file in used], np.column_stack([places, self.tiles[rows, 1:]]))
 
 
 @dataclass(frozen=True)
@@ -130,7 +152,7 @@ def create(path: Path, layout: Layout, attributes: Mapping[str, Any]) -> None:
     """
     for metadata in path.glob("**/zarr.json"):
         metadata.unlink()
-    for column in ("checksums", "rows"):
+    for column in ("checksums", "rows", "tiles", "files"):
         shutil.rmtree(path / column, ignore_errors=True)
     group = zarr.create_group(path, zarr_format=3, attributes={"format": FORMAT, "version": VERSION, **attributes})
     for name, shape, dtype in _arrays(layout):
@@ -182,7 +204,7 @@ def written_shard(path: Path, layout: Layout, shard: int) -> np.ndarray | None:
     return np.array(columns, dtype=np.uint32).T
 
 
-def finish(path: Path, checksums: np.ndarray, rows: np.ndarray | None = None) -> None:
+def finish(path: Path, checksums: np.ndarray, rows: np.ndarray | None = None, origins: Origins | None = None) -> None:
     """Complete a set whose shards are all written.
 
     Parameters
@@ -193,11 +215,16 @@ def finish(path: Path, checksums: np.ndarray, rows: np.ndarray | None = None) ->
         From `write_shard`, in row order.
     rows : ndarray of int64, shape (n,), optional
         Where each pair stood in the set that it comes from.
+    origins : Origins, optional
+        The files that they come from.
     """
     group = zarr.open_group(path, mode="r+")
     _write_column(group, "checksums", checksums)
     if rows is not None:
         _write_column(group, "rows", rows)
+    if origins is not None:
+        _write_column(group, "tiles", origins.tiles.astype(np.int32))
+        _write_column(group, "files", np.frombuffer(json.dumps([*origins.files]).encode(), np.uint8))
 
 
 def copy_rows(source: "Pairs", rows: np.ndarray, path: Path, attributes: Mapping[str, Any]) -> None:
@@ -220,7 +247,8 @@ def copy_rows(source: "Pairs", rows: np.ndarray, path: Path, attributes: Mapping
         write_shard(path, layout, shard, source.read_rows(rows[layout.shard_range(shard)]))
         for shard in range(layout.shard_count)
     ]
-    finish(path, np.concatenate(checksums), rows)
+    origins = source.origins()
+    finish(path, np.concatenate(checksums), rows, origins and origins.of(rows))
 
 
 class Pairs:
@@ -274,6 +302,33 @@ class Pairs:
         """The same of the first rows alone: the digest of a set that holds no others."""
         layout = replace(self.layout, count=count)
         return hashlib.sha256(repr(layout).encode() + self._checksums[:count].tobytes()).hexdigest()
+
+    @property
+    def image_checksums(self) -> np.ndarray:
+        """CRC-32C of the images of all rows as they are stored; uint32, shape (n,)."""
+        return self._checksums[:, 0]
+
+    def origins(self) -> Origins | None:
+        """The files that the rows come from, if they come from files.
+
+        Raises
+        ------
+        UserError
+            If what is written of that is damaged.
+        """
+        if not any((self.path / name).exists() for name in ("tiles", "files")):
+            return None
+        try:
+            return _read_origins(self.path, self.layout.count)
+        except UserError as error:
+            raise UserError(f"{error}; {_how_to_restore(self.path)}") from None
+
+    def rows_of_source(self) -> np.ndarray:
+        """Where the rows of a set that was taken from another stood there; int64, shape (n,)."""
+        try:
+            return _read_column(self.path / "rows", (self.layout.count,), "int64")
+        except UserError as error:
+            raise UserError(f"{error}; {_how_to_restore(self.path)}") from None
 
     def read(self, positions: Sequence[int] | np.ndarray) -> Block:
         """Some pairs, in the order asked for.
@@ -389,25 +444,51 @@ def _compressors(compression: str) -> list[Any]:
 
 def _write_column(group: zarr.Group, name: str, values: np.ndarray) -> None:
     array = group.create_array(
-        name, shape=values.shape, dtype=values.dtype, chunks=values.shape, compressors=_compressors("raw")
+        name,
+        shape=values.shape,
+        dtype=values.dtype,
+        chunks=values.shape,
+        compressors=_compressors("raw"),
+        config={"write_empty_chunks": True},  # or Zarr leaves out what is zeros alone
     )
     array[...] = values
 
 
 def _read_checksums(path: Path, count: int) -> np.ndarray:
-    """The checksums of all pairs, read without Zarr, which makes zeros of a missing chunk."""
-    _check_array(
-        path / "checksums",
-        _read_metadata(path / "checksums", "array"),
-        {"shape": (count, 2), "dtype": "uint32", "chunk": (count, 2), "codecs": ["bytes", "crc32c"]},
-    )
-    file = path / "checksums" / "c" / "0" / "0"
-    size = count * 8 + shards.CHECKSUM_BYTES
+    return _read_column(path / "checksums", (count, 2), "uint32")
+
+
+def _read_origins(path: Path, count: int) -> Origins:
+    tiles = _read_column(path / "tiles", (count, 3), "int32")
+    shape: Any = _read_metadata(path / "files", "array").get("shape")
+    if not _is_shape(shape, 1) or shape[0] > NAME_BYTES:
+        raise UserError(f"{path / 'files' / 'zarr.json'}: shape {_short(shape)}, expected at most {NAME_BYTES} bytes")
+    try:
+        files = json.loads(_read_column(path / "files", tuple(shape), "uint8").tobytes())
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path / 'files'}: damaged: {_short(error)}") from None
+    if not isinstance(files, list) or not all(_are_names(each) for each in files):
+        raise UserError(f"{path / 'files'}: damaged: expected lists of names")
+    if tiles.min() < 0 or tiles[:, 0].max() >= len(files):
+        raise UserError(f"{path / 'tiles'}: damaged: expected places in {len(files)} files")
+    return Origins(files, tiles)
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list) and len(value) > 0 and all(isinstance(name, str) for name in value)
+
+
+def _read_column(path: Path, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """An array of a single chunk, read without Zarr, which makes zeros of a missing one."""
+    expected = {"shape": shape, "dtype": dtype, "chunk": shape, "codecs": ["bytes", "crc32c"]}
+    _check_array(path, _read_metadata(path, "array"), expected)
+    file = path.joinpath("c", *"0" * len(shape))
+    size = math.prod(shape) * np.dtype(dtype).itemsize + shards.CHECKSUM_BYTES
     content = shards.read_file(file, size)
     values, stored = content[: -shards.CHECKSUM_BYTES], content[-shards.CHECKSUM_BYTES :]
     if len(content) != size or shards.checksum(values) != int.from_bytes(stored, "little"):
         raise UserError(f"{file}: damaged or truncated: its checksum does not match")
-    return np.frombuffer(values, dtype="<u4").reshape(count, 2)
+    return np.frombuffer(values, np.dtype(dtype).newbyteorder("<")).reshape(shape)
 
 
 def _read_attributes(path: Path) -> dict[str, Any]:

@@ -13,10 +13,17 @@ from typing import Any
 
 import yaml
 
-from stages.params import NetworkParams
+from stages.params import NOTHING, DatasetParams, NetworkParams
 
 ROOT = Path(__file__).parent.parent
-STAGES = ["generate@train", "generate@test", "train_seed", "select", "evaluate"]
+STAGES = ["generate@train", "generate@test", "audit", "train_seed", "select", "evaluate"]
+
+# Parameters that mean nothing to a data set that is drawn, or to one that comes from files.
+OF_FILES = [
+    "path", "images", "masks", "mask_values", "tile", "overlap", "fit", "test_share", "split_seed", "test_pattern",
+    "group_pattern", "strict",
+]  # fmt: skip
+OF_DRAWN = ["{item}_seed", "radius_min", "radius_max", "interference", "{item}_interference"]
 
 # Small enough for seconds, hard enough that some pairs fail and some pass.
 SMALL = {
@@ -40,8 +47,16 @@ CERTIFIED = [
 def network_options(name: str, **options: Any) -> NetworkParams:
     """Options of a network: its own defaults but for those given."""
     line = yaml.safe_load((ROOT / "stages/choices.yaml").read_text())["networks"][name]
-    own = {key: line.get(key) for key in NetworkParams.model_fields}
+    own = {key: line.get(key) for key in NetworkParams.model_fields} | {"path": NOTHING}
     return NetworkParams(**{**own, "name": name, **options})
+
+
+def dataset_options(name: str, **options: Any) -> DatasetParams:
+    """Parameters of a data set as they stand in params.yaml, nulls replaced, but for those given."""
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())["dataset"]
+    line = yaml.safe_load((ROOT / "stages/choices.yaml").read_text())["datasets"][name]
+    own = {key: line.get(key, value) for key, value in values.items() if value is None}
+    return DatasetParams(**{**values, **own, "name": name, **options})
 
 
 def make_small_project(folder: Path, changes: Mapping[str, Any] = SMALL) -> Path:
@@ -106,3 +121,32 @@ def core_of(folder: Path) -> list[dict[str, str]]:
 def stages_run(output: str) -> list[str]:
     """The stages that ran, by what `dvc repro` or `dvc exp run` printed."""
     return re.findall(r"^Running stage '(.+)':", output, re.MULTILINE)
+
+
+def check_declarations(folder: Path, stage: str) -> None:
+    """Check that a stage uses exactly the code and the parameters that dvc.yaml declares for it; this runs it."""
+    name, _, item = stage.partition("@")
+    tracer = str(ROOT / "tests" / "trace_stage.py")
+    used = json.loads(succeed(folder, "python", tracer, name, *filter(None, [item])).splitlines()[-1])
+    values = yaml.safe_load((folder / "params.yaml").read_text())
+    pipeline = yaml.safe_load((folder / "dvc.yaml").read_text())["stages"]
+    definition = pipeline[name].get("do", pipeline[name])
+
+    def fill(text: str) -> str:
+        for key in ("dataset.name", "network.name", "select.strategy"):
+            section, leaf = key.split(".")
+            text = text.replace(f"${{{key}}}", values[section][leaf])
+        return text.replace("${item}", item)
+
+    assert sorted(fill(path) for path in definition["deps"] if path.startswith("stages/")) == used["code"]
+    declared = set()
+    for entry in definition["params"]:
+        if isinstance(entry, str):
+            key = fill(entry)
+            below = values.get(key)
+            declared |= {f"{key}.{leaf}" for leaf in below} if isinstance(below, dict) else {key}
+    line = yaml.safe_load((folder / "stages/choices.yaml").read_text())["networks"][values["network"]["name"]]
+    optional = {f"network.{option}" for option in values["network"] if option != "name" and option not in line}
+    meaningless = OF_DRAWN if values["dataset"]["name"] == "folder" else OF_FILES
+    unused = {f"dataset.{option.format(item=item)}" for option in meaningless} | optional
+    assert sorted(declared - unused) == used["params"]

@@ -13,8 +13,8 @@ from skimage.draw import ellipse, polygon
 
 from stages.datasets import source
 from stages.datasets.ellipses import Ellipses, Shapes
-from stages.params import DatasetParams
 from stages.store import Block, Layout
+from tests.project import dataset_options
 
 SIZE = 128
 Pixels = set[tuple[int, int]]
@@ -288,10 +288,10 @@ def test_a_few_in_a_thousand_rectangles_touch_the_ellipse_and_its_mask_stays_who
 
 
 def test_the_source_is_made_of_the_parameters_of_its_set() -> None:
-    options = DatasetParams(
-        name="ellipses", image_size=64, train_count=7, test_count=8, train_seed=3, test_seed=4,
-        radius_min=5, radius_max=9, interference="none", dtype="float32", path=None,
-        train_interference=None, test_interference="triangle",
+    options = dataset_options(
+        "ellipses",
+        image_size=64, train_count=7, test_count=8, train_seed=3, test_seed=4,
+        radius_min=5, radius_max=9, interference="none", dtype="float32", test_interference="triangle",
     )  # fmt: skip
     train, test = source(options, "train"), source(options, "test")
     assert isinstance(train, Ellipses)

@@ -1,5 +1,7 @@
 """What the evaluation reads and what it makes of the fits; the plot data."""
 
+import csv
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,12 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from stages import audit, evaluate, hardware, networks
 from stages.checkpoints import Checkpoint, Clock
+from stages.cores import read_rows
+from stages.entry import write_csv
 from stages.errors import UserError
-from stages.evaluate import _fit, read_core, summarize
+from stages.evaluate import _fit, _suspects, read_output, summarize
 from stages.figures import distribution
 from stages.progress import Progress
 from stages.scores import Fit, LabelFit, MaskFit, PixelCounts, hit_rate, tiered_iou
+from stages.store import Origins
+from tests import pixelwise
+from tests.conftest import Change
+from tests.sets import write_set
 
 
 def counts(*pairs: tuple[float, float, float, float]) -> PixelCounts:
@@ -62,7 +71,7 @@ def test_the_summary_of_no_pairs() -> None:
 def test_the_rows_of_a_core_are_read_in_their_order(tmp_path: Path) -> None:
     table = tmp_path / "core.csv"
     table.write_text("row,order,score,epochs\n7,0,,0\n2,1,0.5,3\n")
-    assert read_core(table, 8).tolist() == [7, 2]
+    assert read_output(table, read_rows, 8).tolist() == [7, 2]
 
 
 @pytest.mark.parametrize(
@@ -83,13 +92,13 @@ def test_a_table_that_is_no_core_is_refused_in_one_line(tmp_path: Path, content:
     table = tmp_path / "core.csv"
     table.write_text(content)
     with pytest.raises(UserError, match=r"core\.csv: ") as caught:
-        read_core(table, 8)
+        read_output(table, read_rows, 8)
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_table_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="missing"):
-        read_core(tmp_path / "core.csv", 8)
+        read_output(tmp_path / "core.csv", read_rows, 8)
 
 
 def test_the_distribution_counts_each_score_in_its_step() -> None:
@@ -131,3 +140,135 @@ def test_an_interrupted_evaluation_goes_on_where_it_was(tmp_path: Path, monkeypa
     assert second[0].asked == []
     np.testing.assert_array_equal(resumed[1], straight[1])
     assert [len(table) for table in resumed] == [7, 10]
+
+
+def test_suspects_are_the_rejected_with_the_lowest_score_first_and_what_it_was_then() -> None:
+    rows, scores = np.array([2, 5, 6, 9]), np.array([0.75, 0.25, 0.75, 0.0])
+    assert _suspects(rows, scores, {2: 0.9, 6: None, 9: 1.1}) == [
+        (9, 0.0, 1.1),
+        (5, 0.25, None),
+        (2, 0.75, 0.9),
+        (6, 0.75, None),
+    ]
+    assert _suspects(rows[:0], scores[:0], {}) == []
+
+
+POOL, TEST = 6, 5
+LEAKING = [1, 3]  # rows of the test set
+LEAK_LINES = [
+    ["pool", 0, "pool", 5, "near", 0, 0, 0.8],
+    ["pool", 0, "test", 3, "near", 0, 0, 0.9],
+    ["pool", 2, "test", 1, "exact", 0, 0, 1.0],
+    ["pool", 4, "test", 3, "shifted", 2, 0, 0.7],
+    ["test", 0, "test", 2, "exact", 0, 0, 1.0],
+]
+
+
+def half_bright(count: int) -> np.ndarray:
+    """Images whose left half the pixelwise network finds."""
+    images = np.full((count, 16, 16, 3), 50, np.uint8)
+    images[:, :, :8] = 200
+    return images
+
+
+def masks(*columns: int) -> np.ndarray:
+    """Masks of some first columns, for each pair."""
+    return (np.arange(16)[None, :] < np.array(columns)[:, None])[:, None, :, None].repeat(16, axis=1).astype(np.uint8)
+
+
+@pytest.fixture
+def stage(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """All that stage evaluate reads: the leaking test pairs are predicted rightly, others have an IoU of a half."""
+    monkeypatch.setattr(hardware, "set_up_tensorflow", lambda: 1)
+    origins = Origins([[f"images/{row}.png"] for row in range(POOL)], np.array([[row, 0, row] for row in range(POOL)]))
+    write_set(evaluate.POOL, half_bright(POOL), masks(8, 8, 4, 16, 8, 2), origins=origins)
+    write_set(evaluate.TEST, half_bright(TEST), masks(*(8 if row in LEAKING else 16 for row in range(TEST))))
+    pixelwise.save(pixelwise.network())
+    write_csv(evaluate.CORE_TABLE, ["row", "order", "score", "epochs"], [(1, 0, None, 0)])
+    write_csv(evaluate.REJECTED, ["row", "score"], [(0, 1.1), (2, 0.9), (3, None), (4, 1.0), (5, 0.95)])
+    write_csv(evaluate.LEAKS, audit.HEADER, LEAK_LINES)
+    folder = workspace / "stages/none"
+    folder.mkdir()
+    (folder / "pairs.csv").write_text("row\n")
+    return workspace
+
+
+def figures() -> dict[str, Any]:
+    values: dict[str, Any] = json.loads(evaluate.METRICS.read_text())
+    return values
+
+
+def lines_of(path: Path) -> list[list[str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.reader(file))
+
+
+def test_leaking_test_pairs_are_counted_and_stay(stage: Path) -> None:
+    evaluate.main()
+    assert figures()["leaks"] == {"test_pairs": 2, "dropped": 0}
+    test = figures()["test"]
+    assert (test["pairs"], test["mean_iou"], test["true_positive"]) == (5, (2 * 1 + 3 * 0.5) / 5, 5 * 128)
+
+
+def test_leaking_test_pairs_are_dropped_from_all_figures_of_the_test_set(stage: Path, change: Change) -> None:
+    evaluate.main()
+    report, shares = figures(), lines_of(evaluate.DISTRIBUTION)
+    change(**{"evaluate.on_leak": "drop"})
+    evaluate.main()
+    dropped = figures()
+    assert dropped["leaks"] == {"test_pairs": 2, "dropped": 2}
+    assert (dropped["test"]["pairs"], dropped["test"]["mean_iou"], dropped["test"]["below_bar"]) == (3, 0.5, 3)
+    assert (dropped["test"]["true_positive"], dropped["test"]["false_negative"]) == (3 * 128, 3 * 128)
+    assert [dropped[name] for name in ("rejected", "chosen")] == [report[name] for name in ("rejected", "chosen")]
+    perfect, none = shares[-1], shares[1]
+    assert (shares[0][:2], perfect[:2], none[:2]) == (["score", "test"], ["1.1", "0.4"], ["0.0", "0.6"])
+    assert [line[1] for line in lines_of(evaluate.DISTRIBUTION)[1:]] == ["1.0", *["0.0"] * 11]
+
+
+def test_a_test_set_that_leaks_whole_has_no_figures_once_it_is_dropped(stage: Path, change: Change) -> None:
+    change(**{"evaluate.on_leak": "drop"})
+    write_csv(evaluate.LEAKS, audit.HEADER, [["pool", 0, "test", row, "exact", 0, 0, 1.0] for row in range(TEST)])
+    evaluate.main()
+    assert figures()["test"] == {"pairs": 0}
+    assert figures()["leaks"] == {"test_pairs": TEST, "dropped": TEST}
+
+
+def test_a_leak_ends_in_one_line_before_anything_is_predicted(
+    stage: Path, change: Change, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("the network is not to be read")
+
+    change(**{"evaluate.on_leak": "fail"})
+    with monkeypatch.context() as patch:
+        patch.setattr(networks, "load", refuse)
+        with pytest.raises(UserError) as caught:
+            evaluate.main()
+    assert str(caught.value) == (
+        "data/leaks.csv: 2 of 5 test pairs stand in the pool, too, or overlap with it, as row 1; "
+        "evaluate.on_leak=drop leaves them out, report only counts them"
+    )
+    assert not evaluate.METRICS.exists()
+    write_csv(evaluate.LEAKS, audit.HEADER, [line for line in LEAK_LINES if line[0] == line[2]])
+    evaluate.main()  # copies within the pool or within the test set are no leaks
+    assert figures()["leaks"] == {"test_pairs": 0, "dropped": 0}
+
+
+def test_a_damaged_table_of_leaks_ends_the_stage_before_anything_is_predicted(stage: Path) -> None:
+    evaluate.LEAKS.write_bytes(b"")
+    with pytest.raises(UserError, match=r"^data/leaks\.csv: .*; `dvc checkout --force data/leaks\.csv` restores it$"):
+        evaluate.main()
+    assert not evaluate.METRICS.exists()
+
+
+def test_suspects_are_written_with_their_files_the_worst_first(stage: Path) -> None:
+    (stage / "stages/none/pairs.csv").write_text("row\n4\n")
+    evaluate.main()
+    assert lines_of(evaluate.SUSPECTS) == [
+        ["row", "score", "score_when_rejected", "file", "top", "left"],
+        ["2", "0.0", "0.9", "images/2.png", "0", "2"],
+        ["3", "0.0", "", "images/3.png", "0", "3"],
+        ["5", "0.0", "0.95", "images/5.png", "0", "5"],
+        ["0", "1.1", "1.1", "images/0.png", "0", "0"],
+    ]
+    assert figures()["excluded"]["pairs"] == 1

@@ -7,12 +7,11 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-import yaml
 
 from stages.datasets import fashion_mnist, source
 from stages.errors import UserError
-from stages.params import DatasetParams
-from tests.project import ROOT
+from stages.params import NOTHING, DatasetParams
+from tests.project import dataset_options
 
 COUNTS = {"train": 12, "test": 5}
 
@@ -53,10 +52,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def options(folder: Path | None, **changes: object) -> DatasetParams:
-    values = yaml.safe_load((ROOT / "params.yaml").read_text())["dataset"]
-    line = yaml.safe_load((ROOT / "stages/choices.yaml").read_text())["datasets"]["fashion_mnist"]
-    values |= {key: line[key] for key in ("image_size",)} | {"train_count": 12, "test_count": 5}
-    return DatasetParams(**{**values, "name": "fashion_mnist", "path": folder and str(folder), **changes})
+    path = NOTHING if folder is None else str(folder)
+    return dataset_options("fashion_mnist", **{"path": path, "train_count": 12, "test_count": 5, **changes})
 
 
 @pytest.mark.parametrize("item", ["train", "test"])

@@ -210,7 +210,7 @@ def test_a_walk_goes_on_from_a_copy_of_any_step_to_the_same_end(case: Case, data
     learner, walk = copy.deepcopy(case.learner), Walk.start(case.pool, case.seeds)
     steps = [(copy.deepcopy(step), copy.deepcopy(learner)) for step in choose(learner, walk, case.settings)]
     stopped, then = data.draw(st.sampled_from(steps))
-    resumed = Walk.from_plain(json.loads(json.dumps(stopped.plain())))
+    resumed = Walk.from_plain(json.loads(json.dumps(stopped.plain())), stopped.arrays())
     for _ in choose(then, resumed, case.settings):
         pass
     assert repr(resumed) == repr(walk)

@@ -92,6 +92,13 @@ def test_the_set_tells_how_it_was_made(generated: dict[str, Path]) -> None:
                 "radius_max": 8,
                 "interference": "rectangle",
                 "dtype": "uint8",
+                "path": "stages/none",
+                "tile": True,
+                "overlap": 0,
+                "fit": "tile",
+                "test_share": 0.2,
+                "split_seed": 0,
+                "strict": True,
                 **own,
             },
         }
@@ -134,6 +141,7 @@ class Interrupted:
     source: Ellipses
     layout: Layout
     stop: int
+    origins: None = None
 
     def draw(self, rows: range) -> Block:
         if rows.start >= self.stop:

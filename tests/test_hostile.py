@@ -30,8 +30,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stages import networks, params, shards, store
+from stages.cores import read_rows
 from stages.errors import UserError
-from stages.evaluate import read_core
+from stages.evaluate import read_output
 from stages.networks.layers import BatchNormalization, Conv2DTranspose, Dropout
 from stages.optimizers import Adam
 from stages.store import Pairs
@@ -639,7 +640,7 @@ def test_any_bytes_are_a_table_of_rows_or_refused(tmp_path: Path, content: bytes
     path = tmp_path / "core.csv"
     path.write_bytes(content)
     rows: list[int] = []
-    line = line_of(lambda: rows.extend(read_core(path, 8).tolist()))
+    line = line_of(lambda: rows.extend(read_output(path, read_rows, 8).tolist()))
     if line is None:
         assert rows
         assert len(set(rows)) == len(rows)
@@ -665,7 +666,7 @@ TABLES: dict[str, tuple[bytes, str]] = {
     "an empty line": (b"row\n1\n\n", "line 3 holds []"),
     "NUL bytes": (b"row\n\0\n", "line 2 holds"),
     "a huge number": (b"row\n" + b"9" * 900 + b"\n", "line 2 holds ['999"),
-    "a huge file": (b"row\n" + b"1" * 10**6, "1000004 bytes, expected at most 1152"),
+    "a huge file": (b"row\n" + b"1" * 10**6, "1000004 bytes, expected at most 36864"),
     "no text": (b"row\n\xff\n", "'utf-8' codec"),
     "an open quote": (b'row\n"1\n2\n', "line 3 holds"),
 }
@@ -676,7 +677,7 @@ def test_a_table_that_is_no_core_is_refused_with_the_line(tmp_path: Path, case: 
     content, named = TABLES[case]
     path = tmp_path / "core.csv"
     path.write_bytes(content)
-    line = refused(lambda: read_core(path, 8))
+    line = refused(lambda: read_output(path, read_rows, 8))
     assert named in line
     assert line.endswith(f"`dvc checkout --force {path}` restores it")
 
@@ -686,7 +687,7 @@ def test_a_table_that_is_no_file_is_refused(tmp_path: Path, change: Callable[[Pa
     path = tmp_path / "core.csv"
     path.touch()
     change(path)
-    assert refused(lambda: read_core(path, 8)).startswith(f"{path}: ")
+    assert refused(lambda: read_output(path, read_rows, 8)).startswith(f"{path}: ")
 
 
 # Models

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from stages import params as stage_params
-from tests.project import CERTIFIED, ROOT, STAGES, core_of, metrics, run, stages_run, succeed
+from tests.project import CERTIFIED, STAGES, check_declarations, core_of, metrics, run, stages_run, succeed
 
 
 def test_nothing_runs_when_nothing_changed(project: Path) -> None:
@@ -37,6 +37,8 @@ def test_precision_reruns_all_but_generate_and_the_way_back_runs_nothing(project
     ("change", "stale"),
     [
         ("tolerance=0.9", {"select", "evaluate"}),
+        ("audit.likeness=0.9", {"audit"}),
+        ("evaluate.on_leak=drop", {"evaluate"}),
         ("select.max_epochs=5", {"select"}),
         ("select.order_seed=1", {"train_seed", "select"}),
         ("seed_training.max_epochs=999", {"train_seed"}),
@@ -57,7 +59,7 @@ def test_a_parameter_makes_only_the_stages_stale_that_read_it(project: Path, cha
 
 def test_the_size_of_the_test_set_reruns_what_reads_the_test_set(project: Path) -> None:
     output = succeed(project, "dvc", "exp", "run", "-S", "dataset.test_count=13")
-    assert stages_run(output) == ["generate@test", "evaluate"]
+    assert stages_run(output) == ["generate@test", "audit", "evaluate"]
     assert metrics(project, "evaluate")["test"]["pairs"] == 13
 
 
@@ -119,30 +121,7 @@ def test_the_same_run_from_nothing_gives_the_same_bytes(project: Path, tmp_path:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_declares_exactly_the_code_and_parameters_that_it_uses(project: Path, stage: str) -> None:
-    name, _, item = stage.partition("@")
-    tracer = str(ROOT / "tests" / "trace_stage.py")
-    used = json.loads(succeed(project, "python", tracer, name, *filter(None, [item])).splitlines()[-1])
-    values = yaml.safe_load((project / "params.yaml").read_text())
-    pipeline = yaml.safe_load((project / "dvc.yaml").read_text())["stages"]
-    definition = pipeline[name].get("do", pipeline[name])
-
-    def fill(text: str) -> str:
-        for key in ("dataset.name", "network.name", "select.strategy"):
-            section, leaf = key.split(".")
-            text = text.replace(f"${{{key}}}", values[section][leaf])
-        return text.replace("${item}", item)
-
-    assert sorted(fill(path) for path in definition["deps"] if path.startswith("stages/")) == used["code"]
-    declared = set()
-    for entry in definition["params"]:
-        if isinstance(entry, str):
-            key = fill(entry)
-            below = values.get(key)
-            declared |= {f"{key}.{leaf}" for leaf in below} if isinstance(below, dict) else {key}
-    line = yaml.safe_load((project / "stages/choices.yaml").read_text())["networks"][values["network"]["name"]]
-    optional = {f"network.{option}" for option in values["network"] if option != "name" and option not in line}
-    unused = {"dataset.path"} | optional  # which mean nothing to the chosen data set and network
-    assert sorted(declared - unused) == used["params"]
+    check_declarations(project, stage)
 
 
 def test_an_undeclared_parameter_stops_the_stage(project: Path) -> None:

@@ -130,7 +130,7 @@ def test_a_strategy_goes_on_from_wherever_it_was_saved() -> None:
         for _ in range(stop):
             next(steps)
         saved = json.loads(json.dumps(walk.plain()))
-        resumed, rest = Walk.from_plain(saved), copy.deepcopy(again)
+        resumed, rest = Walk.from_plain(saved, walk.arrays()), copy.deepcopy(again)
         for _ in strategy("random")(rest, resumed, settings()):
             pass
         assert (resumed, rest) == (straight, learner)
@@ -242,8 +242,7 @@ def test_a_rating_goes_on_from_wherever_it_was_saved(name: str) -> None:
         steps = strategy(name)(first, walk, given)
         for _ in range(stop):
             next(steps)
-        resumed = Walk.from_plain(json.loads(json.dumps(walk.plain())))
-        resumed.ratings = walk.ratings
+        resumed = Walk.from_plain(json.loads(json.dumps(walk.plain())), walk.arrays())
         second.trained, second.asked, second.renewed = first.trained, first.asked, first.renewed
         for _ in strategy(name)(second, resumed, given):
             pass

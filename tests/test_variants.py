@@ -5,10 +5,14 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
-from tests.project import STAGES, core_of, metrics, stages_run, succeed
+from stages.store import Pairs
+from tests.conftest import change_parameters
+from tests.project import STAGES, check_declarations, core_of, metrics, run, stages_run, succeed
 
 
 def test_a_new_network_is_a_file_and_a_line_and_makes_nothing_stale(project: Path) -> None:
@@ -32,6 +36,8 @@ import numpy as np
 from stages.store import Block, Layout
 
 class Halves:
+    origins = None
+
     def __init__(self, layout):
         self.layout = layout
 
@@ -57,7 +63,7 @@ TOY_SCORE = """
 SCORES["mine"] = _of_labels(lambda fit: fit.true - fit.other)
 """
 TOY_LINES = {
-    "datasets": "mine: {target: labels, image_size: 8, train_count: 30, test_count: 20, drawn: false}",
+    "datasets": "mine: {target: labels, image_size: 8, train_count: 30, test_count: 20, pairs: known}",
     "strategies": "mine: {goal: skip}",
     "scores": "mine: {target: labels, best: 1.0}",
 }
@@ -99,6 +105,51 @@ def test_a_data_set_a_strategy_and_a_score_of_one_s_own_make_nothing_of_others_s
 
 
 @pytest.fixture
+def as_files(project: Path) -> Iterator[Path]:
+    """The sets of the project as PNG files of a folder."""
+    folder = project / "files"
+    for item in ("train", "test"):
+        pairs = Pairs(project / f"data/{item}.zarr")
+        block = pairs.read(range(len(pairs)))
+        for kind, arrays in (("images", block.images), ("masks", block.targets[..., 0] * np.uint8(255))):
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+            for row, array in enumerate(arrays):
+                Image.fromarray(array).save(folder / kind / f"{item}_{row:04d}.png")
+    yield folder
+    shutil.rmtree(folder)
+
+
+FROM_FILES = ("-Sdataset.name=folder", "-Sdataset.path=files", "-Sdataset.test_pattern=/test_")
+
+
+def test_the_same_pairs_in_files_give_the_same_core(project: Path, as_files: Path) -> None:
+    drawn = core_of(project)
+    output = succeed(project, "dvc", "exp", "run", *FROM_FILES)
+    assert stages_run(output) == STAGES
+    found = core_of(project)
+    assert [line["file"] for line in found] == [f"images/train_{int(line['row']):04d}.png" for line in drawn]
+    assert [{key: line[key] for key in drawn[0]} for line in found] == drawn
+    (as_files / "images/new.png").write_bytes((as_files / "images/train_0000.png").read_bytes())
+    assert set(json.loads(succeed(project, "dvc", "status", "--json"))) == {"generate@train", "generate@test"}
+    result = run(project, "dvc", "repro")
+    assert result.returncode != 0
+    assert "images/new.png: no mask of the same name; dataset.strict=false leaves such out" in result.stderr
+    (as_files / "masks/new.png").write_bytes((as_files / "masks/train_0000.png").read_bytes())
+    succeed(project, "dvc", "repro")
+    assert metrics(project, "audit")["within_pool"]["exact"] == 1
+    assert (project / "data/leaks.csv").read_text().splitlines()[1].startswith("pool,0,pool,1,exact,0,0,1.0,")
+
+
+@pytest.mark.parametrize("stage", ["generate@train", "generate@test"])
+def test_an_import_declares_exactly_the_code_and_parameters_that_it_uses(
+    project: Path, as_files: Path, stage: str
+) -> None:
+    changes = {"dataset.name": "folder", "dataset.path": "files", "dataset.test_pattern": "/test_"}
+    change_parameters(project / "params.yaml", changes)
+    check_declarations(project, stage)
+
+
+@pytest.fixture
 def kept(project: Path) -> Iterator[Path]:
     """The core of the first run in a folder of its own, as a person would keep it."""
     folder = project / "kept"
@@ -125,7 +176,7 @@ def test_a_pool_that_has_grown_is_gone_on_with(project: Path, kept: Path) -> Non
     first = core_of(project)
     changes = ["select.start_from=kept", "dataset.train_count=70", "tolerance=0.6", "select.max_epochs=1"]
     output = succeed(project, "dvc", "exp", "run", *(f"-S{change}" for change in changes))
-    assert stages_run(output) == ["generate@train", "train_seed", "select", "evaluate"]
+    assert stages_run(output) == ["generate@train", "audit", "train_seed", "select", "evaluate"]
     assert core_of(project)[: len(first)] == first
     assert all(int(line["row"]) >= 40 for line in core_of(project)[len(first) :])
     assert metrics(project, "seed")["epochs"] == 0

@@ -3,16 +3,22 @@
 from importlib import import_module
 from typing import Protocol
 
+from stages.datasets import tiles  # noqa: F401  what those of files share, so that dvc.yaml can name it for all
 from stages.params import DatasetParams
-from stages.store import Block, Layout
+from stages.store import Block, Layout, Origins
 
 
 class Source(Protocol):
-    """Where pairs come from; picklable, so that several processes can draw from it."""
+    """Where pairs come from; several processes draw from it."""
 
     @property
     def layout(self) -> Layout:
         """What the pairs look like."""
+        ...
+
+    @property
+    def origins(self) -> Origins | None:
+        """The files that they come from, if they come from files."""
         ...
 
     def draw(self, rows: range) -> Block:

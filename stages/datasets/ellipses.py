@@ -78,6 +78,7 @@ class Ellipses:
     radius_min: float
     radius_max: float
     interference: str
+    origins: None = None
 
     def draw(self, rows: range) -> Block:
         """The pairs of a range of rows.

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from stages.errors import UserError
-from stages.params import DatasetParams
+from stages.params import NOTHING, DatasetParams
 from stages.store import Block, Layout
 
 SIZE = 28
@@ -56,6 +56,7 @@ class FashionMnist:
     folder: Path
     item: str
     layout: Layout
+    origins: None = None
 
     def draw(self, rows: range) -> Block:
         """The pairs of a range of rows, images (n, 28, 28, 1) and labels (n, 1)."""
@@ -90,11 +91,11 @@ def source(options: DatasetParams, item: str) -> FashionMnist:
     return FashionMnist(folder, item, Layout(count, (SIZE, SIZE, 1), options.dtype, CLASSES))
 
 
-def _find(path: str | None, item: str) -> Path:
+def _find(path: str, item: str) -> Path:
     """The folder that holds the files of a set."""
-    if path is not None:
+    if path != NOTHING:
         if not _is_there(Path(path), item):
-            raise UserError(f"dataset.path is {path!r}, allowed is a folder with {_names(item)}, or null")
+            raise UserError(f"dataset.path is {path!r}, allowed is a folder with {_names(item)}, or {NOTHING}")
         return Path(path)
     fetched = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "datasets" / "fashion-mnist"
     for folder in (DEBIAN, fetched):

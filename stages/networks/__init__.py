@@ -150,7 +150,7 @@ def _check_network(network: Any) -> None:
         raise UserError(
             f"it takes {shapes[0]} to {shapes[1]}, expected (n, h, w, c) to (n, h, w, 1) or (n, classes) in float32"
         )
-    optimizer = network.optimizer.variables if network.optimizer else []
-    variable = find_not_finite([*network.variables, *optimizer])
+    optimizer = getattr(network, "optimizer", None)  # one that was never compiled has not even the attribute
+    variable = find_not_finite([*network.variables, *(optimizer.variables if optimizer else [])])
     if variable is not None:
         raise UserError(f"its {variable.path} holds values that are not finite")

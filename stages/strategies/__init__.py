@@ -13,6 +13,7 @@ import numpy as np
 
 from stages.errors import UserError
 
+ARRAYS = ("scores", "ratings")  # of a walk
 MOMENTS = 20  # whose weights make an average: with more of them it hardly changes
 
 
@@ -179,6 +180,8 @@ class Walk:
         Whether the last pass tested every pair with the final weights and none failed; absent if none tried to.
     steps : int
         Training steps done.
+    scores : ndarray of float64, shape (n,)
+        Of each pair when it was tested last; NaN before.
     ratings : ndarray of float32, shape (n, m)
         What a strategy finds out of pairs, sweep by sweep over the pool.
     rated : int
@@ -216,25 +219,31 @@ class Walk:
     end: int = 0
     rating_epochs: int = 0
     rated: int = 0
+    scores: np.ndarray = field(default_factory=lambda: np.empty(0), compare=False)
     ratings: np.ndarray = field(default_factory=lambda: np.empty((0, 1), np.float32), compare=False)
 
     @classmethod
     def start(cls, pool: int, seeds: int) -> "Walk":
         """A walk whose core is the first ``seeds`` pairs."""
         chosen = [Choice(position, None) for position in range(seeds)]
-        return cls(pool=pool, chosen=chosen, tested=seeds, core_before=seeds, end=pool)
+        return cls(pool=pool, chosen=chosen, tested=seeds, core_before=seeds, end=pool, scores=np.full(pool, np.nan))
 
     def plain(self) -> dict[str, Any]:
-        """The same as JSON values, but for the ratings."""
-        plain = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "ratings"}
+        """The same as JSON values, but for its `arrays`."""
+        plain = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in ARRAYS}
         return {**plain, "chosen": [asdict(choice) for choice in self.chosen]}
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Scores and ratings, by these names."""
+        return {name: getattr(self, name) for name in ARRAYS}
+
     @classmethod
-    def from_plain(cls, values: Mapping[str, Any]) -> "Walk":
-        """The walk that `plain` made these values of, with no ratings."""
+    def from_plain(cls, values: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> "Walk":
+        """The walk that `plain` and `arrays` made these values of."""
         chosen = [Choice(**choice) for choice in values["chosen"]]
         rounds = [Round(*each) for each in values["rounds"]]
-        return cls(**{**values, "chosen": chosen, "rounds": rounds})
+        found = {name: arrays[name] for name in ARRAYS}
+        return cls(**{**values, **found, "chosen": chosen, "rounds": rounds})
 
 
 def require_size(walk: Walk, settings: Settings) -> None:

@@ -62,8 +62,10 @@ def scan(learner: Learner, walk: Walk, settings: Settings) -> None:
     scores = learner.score(block)
     walk.pairs_scored += len(block)
     failures = np.flatnonzero(scores < settings.bar)
+    count = int(failures[0]) + 1 if failures.size else len(block)
+    walk.scores[block[:count]] = scores[:count]
     if failures.size:
-        first = int(failures[0])
+        first = count - 1
         walk.tested = block[first] + 1
         walk.passed = walk.scanned + first
         _fail(walk, block[first], float(scores[first]))
@@ -86,6 +88,7 @@ def check(learner: Learner, walk: Walk, settings: Settings) -> None:
     walk.pairs_scored += len(block)
     failures = np.flatnonzero(scores < settings.bar)
     passed = int(failures[0]) if failures.size else len(block)
+    walk.scores[block[: passed + 1]] = scores[: passed + 1]
     walk.checked += passed
     if passed:
         walk.place_epochs = 0

@@ -1,11 +1,15 @@
-"""Run the benchmarks, those named or all but `policy`, and print their rows: `python -m tests.benchmarks [NAME …]`."""
+"""Run the benchmarks, those named or all but some, and print their rows: `python -m tests.benchmarks [NAME …]`."""
 
 import sys
 
 from tests.benchmarks.alone import measure_alone
 
-BENCHMARKS = ("generation", "steps", "selection", "memory", "policy")
-BY_NAME_ONLY = {"policy"}  # compares results, not times: twelve whole pipelines
+BENCHMARKS = ("generation", "steps", "selection", "memory", "policy", "airbus", "triage")
+BY_NAME_ONLY = {
+    "policy",  # compares results, not times: twelve whole pipelines
+    "airbus",  # has nothing plain beside it
+    "triage",  # tells about the run that is in data/, models/ and metrics/
+}
 
 
 def main(names: list[str]) -> None:
