@@ -1,0 +1,62 @@
+"""A plain command: which new images to label next. `python -m stages.triage FOLDER RANKING`.
+
+Images without masks are ranked by how well the core's network expects to do on them, judged by its own probabilities:
+the worst first, since it learns most from these. RANKING gets ``ranking.csv`` and a picture of the first twenty.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from stages import figures
+from stages.entry import run, whole, write_csv
+from stages.errors import UserError
+from stages.new_images import Mapper, find_images
+from stages.progress import Progress
+from stages.scores import expected_iou, tier
+
+SHOWN = 20
+THRESHOLD = 0.5  # as in evaluation
+HEADER = ["file", "expected_score", "expected_iou", "mean_probability"]
+
+
+def main(words: list[str] | None = None) -> None:
+    """Write the ranking into a folder that is not there yet."""
+    parser = argparse.ArgumentParser(prog="triage", description="Rank new images by how badly a label is needed.")
+    parser.add_argument("folder", type=Path, help="images, in it and below it")
+    parser.add_argument("ranking", type=Path, help="where to; must not be there yet")
+    options = parser.parse_args(words)
+    if options.ranking.exists():
+        raise UserError(f"{options.ranking}: is there already; name a folder that is to be made")
+    mapper = Mapper()
+    paths = find_images(options.folder, mapper.layout.image_shape[2])
+    lines: list[tuple[str, float, float, float]] = []
+    with whole(options.ranking) as (ranking,):
+        with Progress("triage", len(paths), "image") as progress:
+            for mapped in mapper.map(options.folder, paths):
+                expected = expectation(mapped.probabilities)
+                mean = float(mapped.probabilities.mean())
+                lines.append((mapped.path, float(tier(np.array(expected))), expected, mean))
+                progress.show(len(lines))
+        lines.sort(key=lambda line: line[2])
+        ranking.mkdir()
+        write_csv(ranking / "ranking.csv", HEADER, lines)
+        worst = mapper.map(options.folder, [line[0] for line in lines[:SHOWN]])
+        titles = [f"{path}: {overlap:.2f}" for path, _, overlap, _ in lines[:SHOWN]]
+        figures.predictions(ranking / "worst.png", [(each.image, each.probabilities) for each in worst], titles)
+    print(f"triage: {len(lines)} images in {options.ranking / 'ranking.csv'}, the first to label is {lines[0][0]}")
+
+
+def expectation(probabilities: np.ndarray) -> float:
+    """The IoU that the network leads to expect of its mask for an image.
+
+    As `expected_iou`, but where it finds nothing, one minus the greatest probability, (h, w): the pixels of an object
+    stand or fall together, and their product, as if they did not, would put every large empty image first.
+    """
+    greatest = float(probabilities.max())
+    return float(expected_iou(probabilities[None])[0]) if greatest > THRESHOLD else 1 - greatest
+
+
+if __name__ == "__main__":
+    run("triage", main)

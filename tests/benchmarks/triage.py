@@ -1,0 +1,43 @@
+"""How well `triage` finds failures, told by the test set of this project's last run, whose masks are known.
+
+The area under the curve: how often a pair that fails is ranked before one that does not; .5 is what chance gives.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from scipy.special import entr
+from sklearn.metrics import roc_auc_score
+
+from stages import networks
+from stages.scores import PixelCounts, tiered_iou
+from stages.store import Pairs
+from stages.triage import expectation
+
+TOGETHER = 100
+
+
+def measure() -> list[str]:
+    test = Pairs(Path("data/test.zarr"))
+    network = networks.load(Path("models/core.keras"))
+    bar = json.loads(Path("metrics/evaluate.json").read_text())["bar"]
+    fails, expected, uncertain = [], [], []
+    for start in range(0, len(test), TOGETHER):
+        images, masks = test.read(range(start, min(start + TOGETHER, len(test))))
+        given = network.predict_on_batch(images / np.float32(test.layout.scale))[..., 0].astype(np.float64)
+        found, true = given > 0.5, masks[..., 0] > 0
+        kinds = (found & true, found & ~true, ~found & true, ~found & ~true)
+        fails.append(tiered_iou(PixelCounts(*(kind.sum(axis=(1, 2)) for kind in kinds))) < bar)
+        expected.append([expectation(each) for each in given])
+        uncertain.append((entr(given) + entr(1 - given)).mean(axis=(1, 2)))
+    failing = np.concatenate(fails)
+    if failing.all() or not failing.any():
+        return [f"| triage: {failing.sum()} of {len(test)} test pairs fail, so that nothing is to rank | | | |"]
+    by_entropy, by_score = (
+        roc_auc_score(failing, ranking) for ranking in (np.concatenate(uncertain), -np.concatenate(expected))
+    )
+    return [
+        f"| area under the curve of triage, {failing.sum()} of {len(test)} test pairs fail; plain: mean entropy "
+        f"| {by_entropy:.3f} | {by_score:.3f} | {by_score / by_entropy:.2f}× |"
+    ]
