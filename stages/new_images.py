@@ -1,6 +1,7 @@
 """What the core's network says of new images: of any size, cut as the training images were, and joined again."""
 
-from collections.abc import Iterator
+import argparse
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ MODEL = Path("models/core.keras")
 CORE = Path("data/core.zarr")
 BATCH = 50
 PATTERN = "**/*"
+THRESHOLD = 0.5  # of the probability of a pixel that belongs to a mask, as in evaluation
 
 
 class Mapped(NamedTuple):
@@ -93,6 +95,23 @@ class Mapper:
                 count[part] += 1
         joined = (total / np.maximum(count, 1))[: scaled.shape[0], : scaled.shape[1], None]
         return scale(joined, height, width)[:, :, 0]
+
+
+def read_arguments(command: str, description: str, target: str, words: Sequence[str] | None) -> tuple[Path, Path]:
+    """The folder of images that a command is given, and what it is to make, which goes by the name ``target``.
+
+    Raises
+    ------
+    UserError
+        If that is there already.
+    """
+    parser = argparse.ArgumentParser(prog=command, description=description)
+    parser.add_argument("folder", type=Path, help="images, in it and below it")
+    parser.add_argument(target, type=Path, help="where to; must not be there yet")
+    folder, made = vars(parser.parse_args(words)).values()
+    if made.exists():
+        raise UserError(f"{made}: is there already; name a folder that is to be made")
+    return folder, made
 
 
 def find_images(folder: Path, channels: int) -> list[str]:

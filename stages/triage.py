@@ -4,37 +4,27 @@ Images without masks are ranked by how well the core's network expects to do on 
 the worst first, since it learns most from these. RANKING gets ``ranking.csv`` and a picture of the first twenty.
 """
 
-import argparse
-from pathlib import Path
-
 import numpy as np
 
 from stages import figures
 from stages.entry import run, whole, write_csv
-from stages.errors import UserError
-from stages.new_images import Mapper, find_images
+from stages.new_images import THRESHOLD, Mapper, find_images, read_arguments
 from stages.progress import Progress
 from stages.scores import expected_iou, tier
 
 SHOWN = 20
-THRESHOLD = 0.5  # as in evaluation
 HEADER = ["file", "expected_score", "expected_iou", "mean_probability"]
 
 
 def main(words: list[str] | None = None) -> None:
     """Write the ranking into a folder that is not there yet."""
-    parser = argparse.ArgumentParser(prog="triage", description="Rank new images by how badly a label is needed.")
-    parser.add_argument("folder", type=Path, help="images, in it and below it")
-    parser.add_argument("ranking", type=Path, help="where to; must not be there yet")
-    options = parser.parse_args(words)
-    if options.ranking.exists():
-        raise UserError(f"{options.ranking}: is there already; name a folder that is to be made")
+    folder, made = read_arguments("triage", "Rank new images by how badly a label is needed.", "ranking", words)
     mapper = Mapper()
-    paths = find_images(options.folder, mapper.layout.image_shape[2])
+    paths = find_images(folder, mapper.layout.image_shape[2])
     lines: list[tuple[str, float, float, float]] = []
-    with whole(options.ranking) as (ranking,):
+    with whole(made) as (ranking,):
         with Progress("triage", len(paths), "image") as progress:
-            for mapped in mapper.map(options.folder, paths):
+            for mapped in mapper.map(folder, paths):
                 expected = expectation(mapped.probabilities)
                 mean = float(mapped.probabilities.mean())
                 lines.append((mapped.path, float(tier(np.array(expected))), expected, mean))
@@ -42,10 +32,10 @@ def main(words: list[str] | None = None) -> None:
         lines.sort(key=lambda line: line[2])
         ranking.mkdir()
         write_csv(ranking / "ranking.csv", HEADER, lines)
-        worst = mapper.map(options.folder, [line[0] for line in lines[:SHOWN]])
+        worst = mapper.map(folder, [line[0] for line in lines[:SHOWN]])
         titles = [f"{path}: {overlap:.2f}" for path, _, overlap, _ in lines[:SHOWN]]
         figures.predictions(ranking / "worst.png", [(each.image, each.probabilities) for each in worst], titles)
-    print(f"triage: {len(lines)} images in {options.ranking / 'ranking.csv'}, the first to label is {lines[0][0]}")
+    print(f"triage: {len(lines)} images in {made / 'ranking.csv'}, the first to label is {lines[0][0]}")
 
 
 def expectation(probabilities: np.ndarray) -> float:
