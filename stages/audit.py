@@ -153,13 +153,15 @@ def find(
 
 
 def _exact(images: Images) -> Iterator[Leak]:
-    """Images that are the same to the last bit, each with the first of them."""
+    """Images that are the same to the last bit, each with the first of them; those of one colour are left out."""
     checksums = images.checksums()
     order = np.argsort(checksums, kind="stable")
     _, starts, counts = np.unique(checksums[order], return_index=True, return_counts=True)
     for start, count in zip(starts[counts > 1].tolist(), counts[counts > 1].tolist(), strict=True):
         group = order[start : start + count]
         first = images.read(group[:1])[0]
+        if (first == first[0, 0]).all():  # one colour: nothing that could be shared
+            continue
         for number in group[1:].tolist():
             if np.array_equal(images.read(np.array([number]))[0], first):
                 yield Leak(int(group[0]), number, "exact", Overlap(0, 0, 1.0))

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from stages.hardware import open_cv
+
 CORNERS = 64  # of an image
 CORNER_PIXELS = 31  # across what is hashed around one
 LEVELS = 4  # of the pyramid in which they are looked for
@@ -81,11 +83,10 @@ def marks_of(images: np.ndarray) -> Marks:
     images : ndarray of uint8 or float32, shape (n, h, w, c)
         In [0, 255] or [0, 1].
     """
-    import cv2
     from imagehash import phash
     from PIL import Image
 
-    cv2.setNumThreads(1)  # the worker processes are enough
+    cv2 = open_cv()
     size = max(2, min(CORNER_PIXELS, images.shape[1] // 2))
     finder = cv2.ORB.create(CORNERS, nlevels=LEVELS, edgeThreshold=size // 2, patchSize=size, fastThreshold=5)
     whole, flat, owners, places, corners = [], [], [], [], []
@@ -198,9 +199,7 @@ def overlap_of(first: np.ndarray, second: np.ndarray, shift: np.ndarray | None) 
         About where in the first image the corner of the second lies; if it is not known, phase correlation of the whole
         images tells.
     """
-    import cv2
-
-    cv2.setNumThreads(1)  # the worker processes are enough
+    cv2 = open_cv()
     one, other = _details(first), _details(second)
     rows, columns = (0, 0) if shift is None else np.rint(shift).astype(int).tolist()
     for _ in range(2):  # where they overlap, phase correlation is sharper
@@ -222,8 +221,7 @@ def overlap_of(first: np.ndarray, second: np.ndarray, shift: np.ndarray | None) 
 
 def _details(image: np.ndarray) -> np.ndarray:
     """What is finer than shapes, since these can be alike in unlike images, with even strength; float32, (h, w)."""
-    import cv2
-
+    cv2 = open_cv()
     grey = grey_of(image).astype(np.float32)
     details = cv2.GaussianBlur(grey, (0, 0), BLUR) - cv2.GaussianBlur(grey, (0, 0), SHAPES)
     strength = np.sqrt(cv2.GaussianBlur(details**2, (0, 0), SHAPES))
@@ -250,12 +248,10 @@ def _common(one: np.ndarray, other: np.ndarray, rows: int, columns: int) -> tupl
 
 def _evenly(length: int) -> int:
     """The greatest length up to this one that OpenCV transforms as an even one; of odd ones it misses the middle."""
-    import cv2
-
+    cv2 = open_cv()
     return next(each for each in range(length, 1, -1) if cv2.getOptimalDFTSize(each) % 2 == 0)
 
 
 def _window(shape: tuple[int, ...]) -> Any:
-    import cv2
-
+    cv2 = open_cv()
     return cv2.createHanningWindow(shape[::-1], cv2.CV_32F)

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ HEADER = ["row", "order", "score", "epochs"]
 ORIGIN = ["file", "top", "left"]
 LEAK = ["first_set", "second_set", "second_row"]  # of a table of leaks what is read
 LINE_BYTES = 4096  # most of a line: a path, and numbers that take less than a hundred
+LEAKS_BYTES = 2**31 - 1  # most of a table of leaks, whose length no count limits
 
 
 def with_origins(
@@ -64,7 +65,9 @@ def read_choices(path: Path, count: int) -> list[Choice]:
             for line in lines
         ]
     except (KeyError, ValueError) as error:
-        raise _refusal(path, f"{type(error).__name__} {error}, expected the columns {', '.join(HEADER)}") from None
+        raise _refusal(
+            path, "a core", f"{type(error).__name__} {error}, expected the columns {', '.join(HEADER)}"
+        ) from None
 
 
 def read_scores(path: Path, count: int) -> dict[int, float | None]:
@@ -73,7 +76,7 @@ def read_scores(path: Path, count: int) -> dict[int, float | None]:
     try:
         return {int(line["row"]): float(line["score"]) if line["score"] else None for line in lines}
     except (KeyError, ValueError) as error:
-        raise _refusal(path, f"{type(error).__name__} {error}, expected the columns row, score") from None
+        raise _refusal(path, "a core", f"{type(error).__name__} {error}, expected the columns row, score") from None
 
 
 def read_leaks(path: Path, count: int) -> np.ndarray:
@@ -83,53 +86,58 @@ def read_leaks(path: Path, count: int) -> np.ndarray:
     -------
     ndarray of int64, shape (n,)
     """
+    table = read_file(path, LEAKS_BYTES)
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            table = csv.DictReader(file)
-            if not set(LEAK) <= set(table.fieldnames or ()):
-                raise ValueError(f"expected the columns {', '.join(LEAK)}, …")
-            lines = [line for line in table if line["first_set"] != line["second_set"]]
-        if any(None in line.values() for line in lines):
-            raise ValueError("a line ends too early")
-        rows = sorted({int(line["second_row"]) for line in lines})
-    except (OSError, ValueError, csv.Error) as error:
-        raise UserError(f"{path}: not a table of leaks: {type(error).__name__} {error}") from None
-    if rows and not 0 <= rows[0] <= rows[-1] < count:
-        raise UserError(f"{path}: names rows from {rows[0]} to {rows[-1]}, the test set has {count}")
-    return np.array(rows, dtype=np.int64)
+        across = [each for each in _lines(table, LEAK) if each[1]["first_set"] != each[1]["second_set"]]
+        rows = {_row(line["second_row"], number, line, count) for number, line in across}
+    except (ValueError, csv.Error) as error:
+        raise _refusal(path, "leaks", error) from None
+    return np.array(sorted(rows), dtype=np.int64)
 
 
 def _read(path: Path, count: int, least: int) -> list[dict[str, str]]:
     try:
-        table = read_file(path, LINE_BYTES * (count + 1)).decode("utf-8")
-        return _parse(table, count, least)
+        return _rows(read_file(path, LINE_BYTES * (count + 1)), count, least)
     except (UserError, ValueError, csv.Error) as error:
-        raise _refusal(path, str(error).removeprefix(f"{path}: ")) from None
+        raise _refusal(path, "a core", error) from None
 
 
-def _refusal(path: Path, reason: str) -> UserError:
-    return UserError(f"{path}: not a table of a core: {reason}")
+def _refusal(path: Path, what: str, reason: object) -> UserError:
+    return UserError(f"{path}: not a table of {what}: {str(reason).removeprefix(f'{path}: ')}")
 
 
-def _parse(table: str, count: int, least: int) -> list[dict[str, str]]:
-    lines = csv.reader(io.StringIO(table, newline=""))
-    header = next(lines, [])
-    if header.count("row") != 1:
-        raise ValueError("its first line has no column 'row', or more than one")
-    column = header.index("row")
+def _rows(table: bytes, count: int, least: int) -> list[dict[str, str]]:
+    """The lines of a table whose column ``row`` names each row of the pool at most once."""
     found: list[dict[str, str]] = []
     stands: dict[int, int] = {}  # the line that each row stands in
-    for line in lines:
-        text = line[column] if len(line) == len(header) else ""
-        if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) < count):
-            raise ValueError(
-                f"line {lines.line_num} holds {repr(line)[:80]}, expected {len(header)} columns "
-                f"with a row from 0 to {count - 1}, those of the pool"
-            )
-        if int(text) in stands:
-            raise ValueError(f"row {text} stands in line {stands[int(text)]} and in line {lines.line_num}")
-        stands[int(text)] = lines.line_num
-        found.append(dict(zip(header, line, strict=True)))
+    for number, line in _lines(table, ["row"]):
+        row = _row(line["row"], number, line, count)
+        if row in stands:
+            raise ValueError(f"row {row} stands in line {stands[row]} and in line {number}")
+        stands[row] = number
+        found.append(line)
     if len(found) < least:
         raise ValueError("it holds no rows")
     return found
+
+
+def _lines(table: bytes, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """The lines of a table with their numbers; some columns have to be there."""
+    lines = csv.reader(io.StringIO(table.decode("utf-8"), newline=""))
+    header = next(lines, [])
+    for column in columns:
+        if header.count(column) != 1:
+            raise ValueError(f"its first line has no column {column!r}, or more than one")
+    for line in lines:
+        if len(line) != len(header):
+            raise ValueError(f"line {lines.line_num} holds {repr(line)[:80]}, expected {len(header)} columns")
+        yield lines.line_num, dict(zip(header, line, strict=True))
+
+
+def _row(text: str, number: int, line: dict[str, str], count: int) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) < count):
+        raise ValueError(
+            f"line {number} holds {repr([*line.values()])[:80]}, "
+            f"expected {len(line)} columns with a row from 0 to {count - 1}"
+        )
+    return int(text)

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from stages.errors import UserError
 
@@ -32,6 +33,15 @@ def count_from_environment(name: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise UserError(f"environment variable {name} is {text!r}, allowed is a whole number of at least 1")
     return int(text)
+
+
+def open_cv() -> Any:
+    """OpenCV, without threads of its own, since those of the worker processes are enough."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what it says is an error's one line already
+    return cv2
 
 
 def seconds_from_environment(name: str, default: float) -> float:

@@ -470,9 +470,9 @@ def _check_files(data: DatasetParams) -> None:
             f"allowed is less than dataset.image_size = {data.image_size}"
         )
     values = data.mask_values
-    if values is not None and not (values and all(0 < value < 2**16 for value in values)):
+    if values is not None and not (values and all(0 <= value < 2**16 for value in values)):
         raise UserError(
-            f"{PARAMS_FILE}: dataset.mask_values is {_show(values)}, allowed is null or values from 1 to 65535"
+            f"{PARAMS_FILE}: dataset.mask_values is {_show(values)}, allowed is null or values from 0 to 65535"
         )
     for key, groups in (("test_pattern", None), ("group_pattern", 1)):
         pattern = getattr(data, key)

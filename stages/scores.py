@@ -121,29 +121,6 @@ def dice(counts: PixelCounts) -> np.ndarray:
     return np.asarray(2 * overlap / (1 + overlap))
 
 
-def expected_iou(probabilities: np.ndarray) -> np.ndarray:
-    """The IoU that probabilities lead to expect of their own mask ``> 0.5``.
-
-    The quotient of the expected intersection and the expected union. Where that mask is empty, it is the probability
-    that the true one is empty too, as if pixels were independent.
-
-    Parameters
-    ----------
-    probabilities : ndarray of float, shape (n, h, w)
-        Of each pixel to belong to the mask.
-
-    Returns
-    -------
-    ndarray of float64, shape (n,)
-        In [0, 1].
-    """
-    given = np.asarray(probabilities, dtype=np.float64)
-    mask = given > 0.5
-    size, inside, everywhere = (np.sum(values, axis=(1, 2)) for values in (mask, given * mask, given))
-    empty = np.exp(np.log1p(-np.where(mask, 0, given)).sum(axis=(1, 2)))
-    return np.asarray(np.where(size == 0, empty, inside / np.maximum(1, size + everywhere - inside)))
-
-
 def hit_rate(fit: LabelFit) -> np.ndarray:
     """1 where the true class is the likeliest, else 0.
 

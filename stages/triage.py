@@ -10,7 +10,7 @@ from stages import figures
 from stages.entry import run, whole, write_csv
 from stages.new_images import THRESHOLD, Mapper, find_images, read_arguments
 from stages.progress import Progress
-from stages.scores import expected_iou, tier
+from stages.scores import tier
 
 SHOWN = 20
 HEADER = ["file", "expected_score", "expected_iou", "mean_probability"]
@@ -25,7 +25,7 @@ def main(words: list[str] | None = None) -> None:
     with whole(made) as (ranking,):
         with Progress("triage", len(paths), "image") as progress:
             for mapped in mapper.map(folder, paths):
-                expected = expectation(mapped.probabilities)
+                expected = float(expected_iou(mapped.probabilities))
                 mean = float(mapped.probabilities.mean())
                 lines.append((mapped.path, float(tier(np.array(expected))), expected, mean))
                 progress.show(len(lines))
@@ -38,14 +38,28 @@ def main(words: list[str] | None = None) -> None:
     print(f"triage: {len(lines)} images in {made / 'ranking.csv'}, the first to label is {lines[0][0]}")
 
 
-def expectation(probabilities: np.ndarray) -> float:
-    """The IoU that the network leads to expect of its mask for an image.
+def expected_iou(probabilities: np.ndarray) -> np.ndarray:
+    """The IoU that probabilities lead to expect of their own mask ``> 0.5``.
 
-    As `expected_iou`, but where it finds nothing, one minus the greatest probability, (h, w): the pixels of an object
-    stand or fall together, and their product, as if they did not, would put every large empty image first.
+    The quotient of the expected intersection and the expected union. Where nothing is found, one minus the greatest
+    probability: the pixels of an object stand or fall together, and the product over them, as if they did not, would
+    put every large empty image first.
+
+    Parameters
+    ----------
+    probabilities : ndarray of float, shape (…, h, w)
+        Of each pixel to belong to the mask.
+
+    Returns
+    -------
+    ndarray of float64, shape (…)
+        In [0, 1].
     """
-    greatest = float(probabilities.max())
-    return float(expected_iou(probabilities[None])[0]) if greatest > THRESHOLD else 1 - greatest
+    given = np.asarray(probabilities, dtype=np.float64)
+    mask = given > THRESHOLD
+    size, inside, everywhere = (np.sum(values, axis=(-2, -1)) for values in (mask, given * mask, given))
+    empty = 1 - given.max(axis=(-2, -1))
+    return np.asarray(np.where(size == 0, empty, inside / np.maximum(1, size + everywhere - inside)))
 
 
 if __name__ == "__main__":

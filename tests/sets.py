@@ -7,7 +7,7 @@ import numpy as np
 
 from stages import store
 from stages.datasets.ellipses import Ellipses
-from stages.datasets.images import open_cv
+from stages.hardware import open_cv
 from stages.store import Block, Layout, Origins, Pairs
 
 SIZE = 96

@@ -247,13 +247,17 @@ def test_each_of_many_exact_copies_is_listed_with_the_first_and_never_as_near(
     assert counted()["candidates"] == 0
 
 
-def test_flat_images_are_copies_only_if_they_are_the_same(workspace: Path, drawn: np.ndarray) -> None:
-    black, grey = np.zeros((SIZE, SIZE, 3), np.uint8), np.full((SIZE, SIZE, 3), 9, np.uint8)
-    almost = grey.copy()
+def test_flat_images_are_copies_only_if_they_are_the_same_and_not_of_one_colour(
+    workspace: Path, drawn: np.ndarray
+) -> None:
+    blue = np.full((SIZE, SIZE, 3), (0, 0, 9), np.uint8)
+    almost, unlike = blue.copy(), blue.copy()
     almost[0, 0] = 10
-    write(drawn, {("pool", 1): black, ("pool", 3): grey, ("test", 0): grey, ("test", 4): almost})
+    unlike[0, 1] = 10
+    blank = {("pool", 1): blue, ("test", 0): blue}
+    write(drawn, {**blank, ("pool", 3): almost, ("test", 4): almost, ("test", 5): unlike})
     audit.main()
-    assert listed() == [("pool", 3, "test", 0, "exact", 0, 0)]
+    assert listed() == [("pool", 3, "test", 4, "exact", 0, 0)]
     assert counted()["candidates"] == 0
 
 
@@ -296,8 +300,8 @@ def origins(*files: str) -> Origins:
 
 
 def test_tiles_of_one_file_may_overlap_and_be_the_same(workspace: Path, drawn: np.ndarray) -> None:
-    blank = np.full((4, SIZE, SIZE, 3), 200, np.uint8)
-    pool, test = np.concatenate([tiles_of(drawn[0]), blank]), tiles_of(drawn[1])
+    same = np.stack([window(drawn[2])] * 4)
+    pool, test = np.concatenate([tiles_of(drawn[0]), same]), tiles_of(drawn[1])
     write_set(audit.SETS["pool"], pool)
     write_set(audit.SETS["test"], test)
     audit.main()

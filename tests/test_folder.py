@@ -273,6 +273,7 @@ MASKS: dict[str, tuple[str, Callable[[Path], object], list[int] | None]] = {
     "TIFF of reals": ("a.tif", lambda path: save(path, SHAPE.astype(np.float32)), None),
     "TIFF with LZW": ("a.tif", lambda path: Image.fromarray(LABELS).save(path, compression="tiff_lzw"), [2, 3]),
     "TIFF as a fax": ("a.tif", lambda path: Image.fromarray(SHAPE).save(path, compression="group4"), None),
+    "background as mask": ("a.png", lambda path: Image.fromarray(np.where(SHAPE, 0, LABELS + 1)).save(path), [0]),
     "JPEG": ("a.jpg", lambda path: Image.fromarray(SHAPE * np.uint8(255)).save(path, quality=85), None),
 }
 

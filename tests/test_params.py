@@ -154,6 +154,32 @@ def test_networks_for_masks_are_refused_for_labels() -> None:
     params.validate(replaced(replaced(VALUES, "dataset.name", "fashion_mnist"), "network.name", "cnn"), CHOICES)
 
 
+FOLDER = replaced(replaced(VALUES, "dataset.name", "folder"), "dataset.path", "my_images")
+
+
+@pytest.mark.parametrize("values", [[-1], [1, 65536], []])
+def test_labels_of_a_mask_are_those_that_an_image_can_hold(values: list[int]) -> None:
+    assert f"dataset.mask_values is {values}, allowed is null or values from 0 to 65535" in refusal(
+        replaced(FOLDER, "dataset.mask_values", values)
+    )
+    params.validate(replaced(FOLDER, "dataset.mask_values", [0, 65535]), CHOICES)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "allowed"),
+    [
+        ("dataset.path", params.NOTHING, "allowed is the folder of the files"),
+        ("dataset.overlap", 128, "less than dataset.image_size = 128"),
+        ("dataset.test_pattern", "(", "unterminated subpattern"),
+        ("dataset.group_pattern", "a", "allowed is a regular expression with one group"),
+    ],
+)
+def test_how_files_are_taken_is_checked_before_any_is_read(key: str, value: Any, allowed: str) -> None:
+    line = refusal(replaced(replaced(FOLDER, "dataset.image_size", 128), key, value))
+    assert line.startswith(f"params.yaml: {key} is {value!r}")
+    assert allowed in line
+
+
 @pytest.mark.parametrize("score", ["iou", "dice"])
 def test_precision_stays_below_the_best_that_the_score_can_be(score: str) -> None:
     values = replaced(VALUES, "score", score)

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
-from stages.scores import SCORES, LabelFit, MaskFit, PixelCounts, dice, expected_iou, iou, tier, tiered_iou
+from stages.scores import SCORES, LabelFit, MaskFit, PixelCounts, dice, iou, tiered_iou
 
 MASK_SCORES = ("tiered_iou", "iou", "dice")
 counts_of_pixels = st.tuples(*[st.integers(0, 70_000)] * 4)
@@ -149,60 +148,3 @@ def test_a_table_of_fits_tells_them_again() -> None:
     assert masks.table().tolist() == [[1, 2, 3, 4, 0.5, 0.25, 3, 1, 0.125]]
     assert MaskFit.from_table(masks.table()) == masks
     assert LabelFit.from_table(labels.table()) == labels
-
-
-@pytest.mark.parametrize(
-    ("probabilities", "expected"),
-    [
-        ([0.9, 0.8, 0.2, 0.1], (0.9 + 0.8) / (2 + 0.2 + 0.1)),
-        ([1.0, 0.6, 0.5, 0.0], (1.0 + 0.6) / (2 + 0.5)),
-        ([0.75, 0.75, 0.75, 0.75], 0.75),
-        ([0.51, 0.0, 0.0, 0.0], 0.51),
-        ([0.5, 0.25, 0.0, 0.0], (1 - 0.5) * (1 - 0.25)),
-        ([0.0, 0.0, 0.0, 0.0], 1.0),
-        ([1.0, 1.0, 0.0, 0.0], 1.0),
-        ([0.1, 0.1, 0.1, 0.1], 0.9**4),
-    ],
-)
-def test_the_expected_iou_of_toys_by_hand(probabilities: list[float], expected: float) -> None:
-    for shape in ((1, 2, 2), (1, 4, 1), (1, 1, 4)):
-        assert expected_iou(np.reshape(probabilities, shape)).tolist() == pytest.approx([expected], abs=1e-12)
-
-
-def test_images_have_an_expected_iou_each_in_float64() -> None:
-    images = np.array([[[0.9, 0.1]], [[0.2, 0.2]], [[1.0, 1.0]]], np.float32)
-    found = expected_iou(images)
-    assert (found.shape, str(found.dtype)) == ((3,), "float64")
-    assert found.tolist() == [expected_iou(image[None]).item() for image in images]
-    assert tier(found).tolist() == [0.7, 0.3, 1.1]
-
-
-probabilities = st.tuples(st.integers(1, 3), st.integers(1, 6), st.integers(1, 6)).flatmap(
-    lambda shape: arrays(np.float32, shape, elements=st.floats(0, 1, width=32))
-)
-
-
-@given(probabilities)
-@settings(deadline=None, max_examples=200)
-def test_an_expected_iou_lies_between_0_and_1(given: np.ndarray) -> None:
-    found = expected_iou(given)
-    assert ((found >= 0) & (found <= 1)).all()
-
-
-@given(probabilities)
-@settings(deadline=None, max_examples=100)
-def test_an_expected_iou_is_the_iou_of_the_counts_that_are_expected(given: np.ndarray) -> None:
-    for image in given.astype(np.float64):
-        mask = (image > 0.5).ravel().astype(float)
-        if mask.any():
-            assert expected_iou(image[None]) == pytest.approx(iou(count((image.ravel(), mask))))
-        else:
-            assert expected_iou(image[None]) == pytest.approx([np.prod(1 - image)], abs=1e-12)
-
-
-@given(probabilities)
-@settings(deadline=None, max_examples=100)
-def test_sure_probabilities_expect_to_be_right(given: np.ndarray) -> None:
-    sure = np.rint(given)
-    truth = sure.reshape(len(sure), -1)
-    assert expected_iou(sure).tolist() == iou(count(*zip(truth, truth, strict=True))).tolist() == [1.0] * len(sure)

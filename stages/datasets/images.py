@@ -233,7 +233,7 @@ def read_image(path: Path, dtype: str) -> np.ndarray:
 
 
 def _read_by_open_cv(path: Path) -> np.ndarray:
-    cv2 = open_cv()
+    cv2 = hardware.open_cv()
     content = np.frombuffer(_read_bytes(path), np.uint8)
     try:
         image = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
@@ -383,15 +383,6 @@ def _pillow() -> Any:
 
     Image.MAX_IMAGE_PIXELS = 2**30
     return Image
-
-
-def open_cv() -> Any:
-    """OpenCV, without threads of its own: those of the worker processes are enough."""
-    import cv2
-
-    cv2.setNumThreads(1)
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what it says is an error's one line already
-    return cv2
 
 
 def without_broken(

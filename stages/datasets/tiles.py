@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stages.datasets.images import Header, open_cv, warn
+from stages import hardware
+from stages.datasets.images import Header, warn
 from stages.errors import UserError
 from stages.params import DatasetParams
 from stages.store import Block, Layout, Origins
@@ -211,7 +212,7 @@ def scale(image: np.ndarray, height: int, width: int, nearest: bool = False) -> 
     """An image (h, w, c) in another size: smoothed, or as masks need it by the nearest pixel."""
     if image.shape[:2] == (height, width):
         return image
-    cv2 = open_cv()
+    cv2 = hardware.open_cv()
     smaller = height * width < image.shape[0] * image.shape[1]
     kind = cv2.INTER_NEAREST_EXACT if nearest else cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, (width, height), interpolation=kind)).reshape(height, width, -1)

@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from stages.networks.layers import BatchNormalization, Dropout
+from stages.networks.layers import BatchNormalization, Dropout, convolve
 from stages.params import NetworkParams
 from stages.store import Layout
 
@@ -26,36 +26,30 @@ def build(options: NetworkParams, layout: Layout) -> keras.Model:
     x = images
     skips = []
     for level in range(DEPTH):
-        x = _normalize(_convolve(x, filters * 2**level, 3, options), options)
-        skip = _convolve(x, filters * 2**level, 3, options)
+        x = _normalize(convolve(x, filters * 2**level, 3, options), options)
+        skip = convolve(x, filters * 2**level, 3, options)
         x = _normalize(skip, options)
         if level == DEPTH - 1:
             skip = x = Dropout(rate * SKIP_DROPOUT)(x)
         skips.append(skip)
         x = layers.MaxPooling2D(2)(x)
 
-    x = _normalize(_convolve(x, filters * 2**DEPTH, 3, options), options)
-    x = _normalize(_convolve(x, filters * 2**DEPTH, 3, options), options)
+    x = _normalize(convolve(x, filters * 2**DEPTH, 3, options), options)
+    x = _normalize(convolve(x, filters * 2**DEPTH, 3, options), options)
     x = Dropout(rate)(x)
 
     for level in reversed(range(DEPTH)):
         x = layers.UpSampling2D(2)(x)
-        x = _convolve(x, filters * 2**level, 2, options)
+        x = convolve(x, filters * 2**level, 2, options)
         x = layers.Concatenate()([skips[level], x])
-        x = _normalize(_convolve(x, filters * 2**level, 3, options), options)
-        x = _normalize(_convolve(x, filters * 2**level, 3, options), options)
+        x = _normalize(convolve(x, filters * 2**level, 3, options), options)
+        x = _normalize(convolve(x, filters * 2**level, 3, options), options)
 
     if options.head_filters:
-        x = _normalize(_convolve(x, options.head_filters, 3, options), options)
+        x = _normalize(convolve(x, options.head_filters, 3, options), options)
     x = Dropout(rate * SKIP_DROPOUT)(x)
     probabilities = layers.Conv2D(1, 1, activation="sigmoid", dtype="float32")(x)
     return keras.Model(images, probabilities, name="bn_unet")
-
-
-def _convolve(x: keras.KerasTensor, filters: int, size: int, options: NetworkParams) -> keras.KerasTensor:
-    return layers.Conv2D(filters, size, padding="same", activation="relu", kernel_initializer=str(options.initializer))(
-        x
-    )
 
 
 def _normalize(x: keras.KerasTensor, options: NetworkParams) -> keras.KerasTensor:

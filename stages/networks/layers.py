@@ -10,6 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from stages.params import NetworkParams
+
 
 @keras.saving.register_keras_serializable(package="traincore")
 class BatchNormalization(keras.layers.BatchNormalization):
@@ -147,6 +149,14 @@ class Dropout(keras.layers.Layer):
         for draw, digit in enumerate(digits, 1):
             bits = (tf.bitwise.bitwise_or if digit else tf.bitwise.bitwise_and)(bits, draws[draw])
         return tf.reshape(tf.bitcast(bits, tf.uint8), [-1])[:count]
+
+
+def convolve(x: keras.KerasTensor, filters: int, size: int, options: NetworkParams) -> keras.KerasTensor:
+    """A convolution by ``size`` × ``size`` of the same height and width, and its ReLU, with the initialiser given."""
+    convolution = keras.layers.Conv2D(
+        filters, size, padding="same", activation="relu", kernel_initializer=str(options.initializer)
+    )
+    return convolution(x)
 
 
 @keras.saving.register_keras_serializable(package="traincore")

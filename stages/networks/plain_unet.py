@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from stages.networks.layers import Dropout
+from stages.networks.layers import Dropout, convolve
 from stages.params import NetworkParams
 from stages.store import Layout
 
@@ -23,8 +23,8 @@ def build(options: NetworkParams, layout: Layout) -> keras.Model:
     x = images
     skips = []
     for level in range(DEPTH + 1):
-        x = _convolve(x, filters * 2**level, 3, options)
-        x = _convolve(x, filters * 2**level, 3, options)
+        x = convolve(x, filters * 2**level, 3, options)
+        x = convolve(x, filters * 2**level, 3, options)
         if level >= DEPTH - 1:
             x = Dropout(rate)(x)
         if level < DEPTH:
@@ -33,18 +33,12 @@ def build(options: NetworkParams, layout: Layout) -> keras.Model:
 
     for level in reversed(range(DEPTH)):
         x = layers.UpSampling2D(2)(x)
-        x = _convolve(x, filters * 2**level, 2, options)
+        x = convolve(x, filters * 2**level, 2, options)
         x = layers.Concatenate()([skips[level], x])
-        x = _convolve(x, filters * 2**level, 3, options)
-        x = _convolve(x, filters * 2**level, 3, options)
+        x = convolve(x, filters * 2**level, 3, options)
+        x = convolve(x, filters * 2**level, 3, options)
 
     if options.head_filters:
-        x = _convolve(x, options.head_filters, 3, options)
+        x = convolve(x, options.head_filters, 3, options)
     probabilities = layers.Conv2D(1, 1, activation="sigmoid", dtype="float32")(x)
     return keras.Model(images, probabilities, name="plain_unet")
-
-
-def _convolve(x: keras.KerasTensor, filters: int, size: int, options: NetworkParams) -> keras.KerasTensor:
-    return layers.Conv2D(filters, size, padding="same", activation="relu", kernel_initializer=str(options.initializer))(
-        x
-    )

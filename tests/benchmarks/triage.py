@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 from stages import networks
 from stages.scores import PixelCounts, tiered_iou
 from stages.store import Pairs
-from stages.triage import expectation
+from stages.triage import expected_iou
 
 TOGETHER = 100
 
@@ -29,7 +29,7 @@ def measure() -> list[str]:
         found, true = given > 0.5, masks[..., 0] > 0
         kinds = (found & true, found & ~true, ~found & true, ~found & ~true)
         fails.append(tiered_iou(PixelCounts(*(kind.sum(axis=(1, 2)) for kind in kinds))) < bar)
-        expected.append([expectation(each) for each in given])
+        expected.append(expected_iou(given))
         uncertain.append((entr(given) + entr(1 - given)).mean(axis=(1, 2)))
     failing = np.concatenate(fails)
     if failing.all() or not failing.any():
