@@ -132,5 +132,7 @@ def test_a_missing_table_of_leaks_ends_in_one_line(tmp_path: Path, monkeypatch: 
     with pytest.raises(UserError, match=r"^data/leaks\.csv: missing; `dvc checkout data/leaks\.csv` or `dvc repro`"):
         read_output(LEAKS, read_leaks, COUNT)
     LEAKS.mkdir(parents=True)
-    with pytest.raises(UserError, match=r"^data/leaks\.csv: cannot be read: not a file; `dvc checkout --force data/leaks\.csv`"):
+    with pytest.raises(
+        UserError, match=r"^data/leaks\.csv: cannot be read: not a file; `dvc checkout --force data/leaks\.csv`"
+    ):
         read_output(LEAKS, read_leaks, COUNT)
