@@ -1,8 +1,8 @@
 """Stage ``evaluate``: how well the core's network does on the test set and on every pair of the pool."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from stages.checkpoints import Checkpoint, Clock, State, checkpoint, digest
 from stages.cores import read_leaks, read_rows, read_scores, with_origins
 from stages.entry import run, whole, write_csv, write_json
 from stages.errors import UserError
+from stages.outputs import read_output
 from stages.params import load
 from stages.progress import Progress
 from stages.scores import FITS, SCORES, Fit, LabelFit, MaskFit, dice, hit_rate, iou, tiered_iou
@@ -23,10 +24,12 @@ CORE_TABLE = Path("data/core.csv")
 REJECTED = Path("data/rejected.csv")
 LEAKS = Path("data/leaks.csv")
 SUSPECTS = Path("data/suspects.csv")
-Table = TypeVar("Table")
+TEST_SCORES = Path("data/test_scores.csv")
+WORST = Path("data/worst.npz")
 SUSPECT = ["row", "score", "score_when_rejected"]
 METRICS = Path("metrics/evaluate.json")
 DISTRIBUTION = Path("metrics/plots/scores.csv")
+SHOWN = 20  # predictions that are kept to be looked at, of test and of rejected pairs each
 
 
 class Predictor(Protocol):
@@ -38,7 +41,7 @@ class Predictor(Protocol):
 
 
 def main() -> None:
-    """Write the metrics, and the distribution of scores of test, rejected and chosen pairs."""
+    """Write the metrics, the scores of test and of rejected pairs, their distribution, and the worst predictions."""
     clock = Clock()
     params = load("evaluate")
     assert params.score is not None  # nulls are replaced
@@ -61,7 +64,7 @@ def main() -> None:
     machine = {"threads": threads, "processor": hardware.processor()}
     with (
         checkpoint("evaluate", params, inputs, machine, keep=False) as saved,
-        whole(METRICS, DISTRIBUTION, SUSPECTS) as (metrics, curve, suspects),
+        whole(METRICS, DISTRIBUTION, SUSPECTS, TEST_SCORES, WORST) as (metrics, curve, suspects, test_scores, worst),
     ):
         hardware.require_space(METRICS, 200 * (len(pool) + len(test)))
         clock.go_on(saved.found)
@@ -76,9 +79,18 @@ def main() -> None:
             tables["excluded"] = pool_table[excluded]
         parts = {name: FITS[pool.layout.target].from_table(table) for name, table in tables.items()}
         scores = {name: pair_score(fit) for name, fit in parts.items()}
-        lines = _suspects(rejected, scores["rejected"], rejecting)
-        write_csv(suspects, *with_origins(SUSPECT, lines, [line[0] for line in lines], pool.origins()))
-        columns = figures.distribution(scores)
+        kept = np.delete(np.arange(len(test)), dropped)
+        suspected = _suspects(rejected, scores["rejected"], rejecting)
+        tested = _lowest_first(kept, scores["test"])
+        for table, header, lines, pairs in (
+            (suspects, SUSPECT, suspected, pool),
+            (test_scores, SUSPECT[:2], tested, test),
+        ):
+            write_csv(table, *with_origins(header, lines, [line[0] for line in lines], pairs.origins()))
+        predictions = _predictions("rejected", network, pool, suspected) | _predictions("test", network, test, tested)
+        np.savez_compressed(worst, allow_pickle=False, **predictions)
+        of_pool = np.concatenate([found for name, found in scores.items() if name != "test"])
+        columns = figures.distribution(scores) | {"pool_below": figures.shares_below(of_pool)}
         write_csv(curve, list(columns), list(zip(*columns.values(), strict=True)))
         write_json(
             metrics,
@@ -151,21 +163,23 @@ def _suspects(
     rows: np.ndarray, scores: np.ndarray, when_rejected: Mapping[int, float | None]
 ) -> list[tuple[int, float, float | None]]:
     """Rejected rows with their scores now and then, the lowest first: often it is the mask that is wrong."""
+    return [(row, score, when_rejected.get(row)) for row, score in _lowest_first(rows, scores)]
+
+
+def _lowest_first(rows: np.ndarray, scores: np.ndarray) -> list[tuple[int, float]]:
     lowest = np.argsort(scores, kind="stable")
-    return [
-        (row, score, when_rejected.get(row))
-        for row, score in zip(rows[lowest].tolist(), scores[lowest].tolist(), strict=True)
-    ]
+    return list(zip(rows[lowest].tolist(), scores[lowest].tolist(), strict=True))
 
 
-def read_output(path: Path, read: Callable[[Path, int], Table], count: int) -> Table:
-    """A table that ``select`` wrote, of a pool of some pairs; errors say how to have it back."""
-    if not path.exists():
-        raise UserError(f"{path}: missing; `dvc checkout {path}` or `dvc repro` brings it back")
-    try:
-        return read(path, count)
-    except UserError as error:
-        raise UserError(f"{error}; `dvc checkout --force {path}` restores it") from None
+def _predictions(
+    name: str, network: Any, pairs: Pairs, lines: Sequence[tuple[int, float, *tuple[float | None, ...]]]
+) -> dict[str, np.ndarray]:
+    """What a network says of the first of some rows: ``{name}_rows`` and ``{name}_predictions``, float32."""
+    rows = np.array([line[0] for line in lines[:SHOWN]], dtype=np.int64)
+    predicted = np.empty((0, *network.output_shape[1:]))
+    if len(rows):
+        predicted = network.predict_on_batch(pairs.read(rows).images / np.float32(pairs.layout.scale))
+    return {f"{name}_rows": rows, f"{name}_predictions": np.asarray(predicted, np.float32)}
 
 
 def _fit(predictors: Sequence[Predictor], progress: Progress, saved: Checkpoint, clock: Clock) -> list[np.ndarray]:

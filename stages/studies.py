@@ -23,7 +23,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
-from stages import end_with_parent, figures, hardware, locks
+from stages import end_with_parent, hardware, locks, pictures
 from stages.checkpoints import digest
 from stages.errors import UserError
 from stages.params import PARAMS_FILE, read_yaml
@@ -228,7 +228,9 @@ def _experiment(run: Run, runs: Mapping[str, Run], clone: Path, threads: int) ->
     settings = [f"--set-param={key}={_literal(_take_up(value, runs))}" for key, value in run.changes.items()]
     result = {"changes": run.changes, "took_up": {name: _digest(KEPT / name) for name in sorted(run.needs)}}
     try:
-        _call("dvc", "exp", "run", "--name", run.name, *settings, folder=clone, TRAINCORE_THREADS=str(threads))
+        _call(
+            "dvc", "exp", "run", "--name", run.name, *settings, "evaluate", folder=clone, TRAINCORE_THREADS=str(threads)
+        )
     except UserError as error:
         if "training diverged" not in str(error):
             raise
@@ -405,7 +407,7 @@ def _draw(path: Path, figure: Mapping[str, Any], results: Mapping[str, Any], def
         if values:
             cells[_name(figure["rows"], key[:split]), _name(figure["columns"], key[split:])] = mean(values)
     if cells:
-        figures.heat_map(path, cells, figure["title"])
+        pictures.draw_heat_map(path, cells, figure["title"])
 
 
 def _name(keys: Iterable[str], values: Iterable[str]) -> str:

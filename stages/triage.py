@@ -6,7 +6,7 @@ the worst first, since it learns most from these. RANKING gets ``ranking.csv`` a
 
 import numpy as np
 
-from stages import figures
+from stages import pictures
 from stages.entry import run, whole, write_csv
 from stages.new_images import THRESHOLD, Mapper, find_images, read_arguments
 from stages.progress import Progress
@@ -34,7 +34,7 @@ def main(words: list[str] | None = None) -> None:
         write_csv(ranking / "ranking.csv", HEADER, lines)
         worst = mapper.map(folder, [line[0] for line in lines[:SHOWN]])
         titles = [f"{path}: {overlap:.2f}" for path, _, overlap, _ in lines[:SHOWN]]
-        figures.predictions(ranking / "worst.png", [(each.image, each.probabilities) for each in worst], titles)
+        pictures.draw_probabilities(ranking / "worst.png", [(each.image, each.probabilities) for each in worst], titles)
     print(f"triage: {len(lines)} images in {made / 'ranking.csv'}, the first to label is {lines[0][0]}")
 
 

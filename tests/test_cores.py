@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from stages.cores import HEADER, read_leaks, read_rows, read_scores, with_origins
 from stages.entry import write_csv
 from stages.errors import UserError
-from stages.evaluate import LEAKS, read_output
+from stages.evaluate import LEAKS
+from stages.outputs import read_output
 from stages.select import _rejected
 from stages.store import Origins
 from stages.strategies import Choice, Walk

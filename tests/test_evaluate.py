@@ -14,8 +14,9 @@ from stages.checkpoints import Checkpoint, Clock
 from stages.cores import read_rows
 from stages.entry import write_csv
 from stages.errors import UserError
-from stages.evaluate import _fit, _suspects, read_output, summarize
-from stages.figures import distribution
+from stages.evaluate import _fit, _suspects, summarize
+from stages.figures import distribution, shares_below
+from stages.outputs import read_arrays, read_output
 from stages.progress import Progress
 from stages.scores import Fit, LabelFit, MaskFit, PixelCounts, hit_rate, tiered_iou
 from stages.store import Origins
@@ -108,6 +109,11 @@ def test_the_distribution_counts_each_score_in_its_step() -> None:
     shares = dict(zip(columns["score"], columns["test"], strict=True))
     assert {step: share for step, share in shares.items() if share} == {0.0: 0.25, 0.3: 0.5, 1.1: 0.25}
     assert columns["chosen"] == [0.0] * 12
+
+
+def test_shares_below_a_score_grow_from_none_to_all() -> None:
+    below = shares_below(np.array([0.0, 0.3, 0.1 + 0.2, 0.95]))
+    assert below == [0, *[0.25] * 3, *[0.75] * 6, 1, 1]
 
 
 class Counting:
@@ -272,3 +278,32 @@ def test_suspects_are_written_with_their_files_the_worst_first(stage: Path) -> N
         ["0", "1.1", "1.1", "images/0.png", "0", "0"],
     ]
     assert figures()["excluded"]["pairs"] == 1
+
+
+def test_test_pairs_are_written_the_worst_first_without_those_that_were_dropped(stage: Path, change: Change) -> None:
+    evaluate.main()
+    assert [line[0] for line in lines_of(evaluate.TEST_SCORES)] == ["row", "0", "2", "4", "1", "3"]
+    change(**{"evaluate.on_leak": "drop"})
+    evaluate.main()
+    assert lines_of(evaluate.TEST_SCORES) == [["row", "score"], ["0", "0.0"], ["2", "0.0"], ["4", "0.0"]]
+
+
+def test_the_worst_predictions_are_kept_beside_their_rows(stage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluate, "SHOWN", 3)
+    evaluate.main()
+    worst = read_output(evaluate.WORST, read_arrays)
+    assert {name: array.tolist() for name, array in worst.items() if name.endswith("rows")} == {
+        "rejected_rows": [2, 3, 4],
+        "test_rows": [0, 2, 4],
+    }
+    for name in ("rejected_predictions", "test_predictions"):
+        assert (worst[name].shape, str(worst[name].dtype)) == ((3, 16, 16, 1), "float32")
+        assert np.array_equal(worst[name] > 0.5, masks(8, 8, 8) > 0)
+
+
+def test_without_test_pairs_none_is_kept(stage: Path, change: Change) -> None:
+    change(**{"evaluate.on_leak": "drop"})
+    write_csv(evaluate.LEAKS, audit.HEADER, [["pool", 0, "test", row, "exact", 0, 0, 1.0] for row in range(TEST)])
+    evaluate.main()
+    worst = read_output(evaluate.WORST, read_arrays)
+    assert (worst["test_rows"].shape, worst["test_predictions"].shape) == ((0,), (0, 16, 16, 1))

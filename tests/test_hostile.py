@@ -32,9 +32,9 @@ from hypothesis import strategies as st
 from stages import networks, params, shards, store
 from stages.cores import read_rows
 from stages.errors import UserError
-from stages.evaluate import read_output
 from stages.networks.layers import BatchNormalization, Conv2DTranspose, Dropout
 from stages.optimizers import Adam
+from stages.outputs import read_output
 from stages.store import Pairs
 from tests.project import ROOT
 from tests.test_params import CHOICES, KEYS, VALUES, replaced

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from skimage.io import imread
 
-from stages import figures, params, studies
+from stages import params, pictures, studies
 from stages.errors import UserError
 from stages.studies import Run, runs_of, table_of
 from tests.project import ROOT
@@ -137,12 +137,12 @@ def test_a_table_counts_networks_that_say_the_same_of_every_pixel() -> None:
 def test_a_figure_shows_a_number_in_every_cell(tmp_path: Path) -> None:
     picture = tmp_path / "map.png"
     cells = {("a", "x"): 0.1, ("b", "x"): 0.2, ("b", "y"): 0.4}
-    figures.heat_map(picture, cells, "Spread")
+    pictures.draw_heat_map(picture, cells, "Spread")
     first = picture.read_bytes()
     assert imread(picture).shape[2] == 4
-    figures.heat_map(picture, cells, "Spread")
+    pictures.draw_heat_map(picture, cells, "Spread")
     assert picture.read_bytes() == first
-    figures.heat_map(picture, {**cells, ("b", "y"): 0.5}, "Spread")
+    pictures.draw_heat_map(picture, {**cells, ("b", "y"): 0.5}, "Spread")
     assert picture.read_bytes() != first
 
 

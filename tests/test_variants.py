@@ -25,7 +25,7 @@ def test_a_new_network_is_a_file_and_a_line_and_makes_nothing_stale(project: Pat
     try:
         assert json.loads(succeed(project, "dvc", "status", "--json")) == {}
         output = succeed(project, "dvc", "exp", "run", "-S", "network.name=mine")
-        assert stages_run(output) == ["train_seed", "select", "evaluate"]
+        assert stages_run(output) == ["train_seed", "select", "evaluate", "report"]
     finally:
         (project / "stages/networks/mine.py").unlink()
 
@@ -163,7 +163,7 @@ def kept(project: Path) -> Iterator[Path]:
 def test_a_second_core_is_chosen_from_what_the_first_one_left(project: Path, kept: Path) -> None:
     first = {line["row"] for line in core_of(project)}
     output = succeed(project, "dvc", "exp", "run", "-S", "select.exclude=kept/core.csv", "-S", "select.max_epochs=1")
-    assert stages_run(output) == ["train_seed", "select", "evaluate"]
+    assert stages_run(output) == ["train_seed", "select", "evaluate", "report"]
     second = {line["row"] for line in core_of(project)}
     assert second
     assert not first & second
@@ -176,7 +176,7 @@ def test_a_pool_that_has_grown_is_gone_on_with(project: Path, kept: Path) -> Non
     first = core_of(project)
     changes = ["select.start_from=kept", "dataset.train_count=70", "tolerance=0.6", "select.max_epochs=1"]
     output = succeed(project, "dvc", "exp", "run", *(f"-S{change}" for change in changes))
-    assert stages_run(output) == ["generate@train", "audit", "train_seed", "select", "evaluate"]
+    assert stages_run(output) == ["generate@train", "audit", "train_seed", "select", "evaluate", "report"]
     assert core_of(project)[: len(first)] == first
     assert all(int(line["row"]) >= 40 for line in core_of(project)[len(first) :])
     assert metrics(project, "seed")["epochs"] == 0
@@ -189,7 +189,7 @@ def test_a_fresh_network_is_trained_on_a_given_core(project: Path, kept: Path) -
     first = [line["row"] for line in core_of(project)]
     changes = ["select.strategy=given", "select.given=kept/core.csv", "select.steps=3"]
     output = succeed(project, "dvc", "exp", "run", *(f"-S{change}" for change in changes))
-    assert stages_run(output) == ["train_seed", "select", "evaluate"]
+    assert stages_run(output) == ["train_seed", "select", "evaluate", "report"]
     assert [line["row"] for line in core_of(project)] == first
     assert metrics(project, "seed")["epochs"] == 0
     assert metrics(project, "select")["steps"] == 3

@@ -190,11 +190,11 @@ KILLS: dict[str, Kill] = {
 
 
 def _results(project: Path) -> dict[str, Any]:
-    """What a run left: a digest of each output, and the metrics without what is time."""
+    """What a run left: a digest of each output, and the metrics; without what tells the time, as the report does."""
     results: dict[str, Any] = {}
     for stage, entry in yaml.safe_load((project / "dvc.lock").read_text())["stages"].items():
         for out in entry["outs"]:
-            if not out["path"].endswith(".json"):
+            if not out["path"].endswith((".json", ".html")):
                 results[f"{stage} {out['path']}"] = out["md5"]
     for path in sorted((project / "metrics").glob("*.json")):
         results[path.name] = {key: value for key, value in json.loads(path.read_text()).items() if key != "seconds"}

@@ -1,0 +1,132 @@
+"""The curves of the report: Vega-Lite charts, drawn as SVG that takes its text colour from the page, light or dark."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+VEGA_LITE = "5.21"
+WIDTH, HEIGHT = 520, 240
+# Told apart by people who are blind to some colours (Okabe & Ito, 2008), on white and on black.
+COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7"]
+DASHES = [[1, 0], [6, 3], [2, 2], [8, 2, 2, 2]]
+INK = "currentColor"
+PAGE_STYLE = {
+    "background": None,
+    "font": "system-ui, sans-serif",
+    "view": {"stroke": None},
+    "axis": {
+        "labelColor": INK,
+        "titleColor": INK,
+        "domainColor": INK,
+        "tickColor": INK,
+        "gridColor": INK,
+        "gridOpacity": 0.15,
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+    },
+    "legend": {
+        "labelColor": INK,
+        "titleColor": INK,
+        "labelFontSize": 12,
+        "symbolSize": 200,
+        "symbolStrokeWidth": 2,
+        "orient": "top",
+        "title": None,
+    },
+}
+
+
+def line(
+    points: Sequence[Mapping[str, Any]],
+    x: str,
+    y: str,
+    labels: tuple[str, str],
+    mark: str = "line",
+    rule: float | None = None,
+    scale: Mapping[str, Any] | None = None,
+) -> str:
+    """A curve, or points.
+
+    Parameters
+    ----------
+    points : sequence of mapping
+        Rows of a table; those that lack a value are left out.
+    x, y : str
+        Its columns.
+    labels : tuple of str
+        Of the axes.
+    mark : {"line", "point", "bar"}
+        What is drawn.
+    rule : float, optional
+        A height at which a dashed line is drawn across.
+    scale : mapping, optional
+        Of the upright axis, as Vega-Lite has it.
+
+    Returns
+    -------
+    str
+        An SVG element.
+    """
+    given = [{x: point[x], y: point[y]} for point in points if point[x] is not None and point[y] is not None]
+    layers: list[dict[str, Any]] = [
+        {
+            "mark": {"type": mark, "color": COLOURS[0], **_STYLES[mark]},
+            "encoding": {"x": _axis(x, labels[0]), "y": _axis(y, labels[1], scale)},
+        }
+    ]
+    if rule is not None:
+        layers.append(
+            {
+                "mark": {"type": "rule", "color": COLOURS[1], "strokeDash": [6, 3], "strokeWidth": 1.5},
+                "encoding": {"y": {"datum": rule}},
+            }
+        )
+    return _draw({"data": {"values": given}, "layer": layers})
+
+
+def lines(
+    columns: Mapping[str, Sequence[float | None]], x: str, labels: tuple[str, str], scale: Mapping[str, Any]
+) -> str:
+    """Several curves with points, of the columns of a table against that one of them that is called ``x``; an SVG."""
+    names = [name for name in columns if name != x]
+    given = [
+        {x: place, "share": value, "kind": name}
+        for name in names
+        for place, value in zip(columns[x], columns[name], strict=True)
+        if value is not None
+    ]
+    encoding = {
+        "x": _axis(x, labels[0]),
+        "y": _axis("share", labels[1], scale),
+        "color": {"field": "kind", "scale": {"domain": names, "range": COLOURS[: len(names)]}},
+        "strokeDash": {"field": "kind", "scale": {"domain": names, "range": DASHES[: len(names)]}},
+        "shape": {"field": "kind", "scale": {"domain": names}},
+    }
+    return _draw({"data": {"values": given}, "mark": {"type": "line", "point": {"size": 50}}, "encoding": encoding})
+
+
+_STYLES: dict[str, dict[str, Any]] = {
+    "line": {"strokeWidth": 2},
+    "point": {"filled": True, "size": 14, "opacity": 0.8},
+    "bar": {"width": {"band": 0.9}},
+}
+
+
+def _axis(field: str, title: str, scale: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    return {"field": field, "type": "quantitative", "title": title, "scale": dict(scale or {})}
+
+
+def _draw(chart: Mapping[str, Any]) -> str:
+    import vl_convert
+
+    whole = {"width": WIDTH, "height": HEIGHT, "config": PAGE_STYLE, **chart}
+    svg: str = vl_convert.vegalite_to_svg(whole, vl_version=VEGA_LITE)
+    return svg
+
+
+def page_script() -> str:
+    """Vega, Vega-Lite and Vega-Embed in one script, for the page that ``dvc plots`` writes."""
+    import vl_convert
+
+    script: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)
+    return script

@@ -1,0 +1,263 @@
+"""Pictures of pairs and of what a network says of them; PNG files, and thumbnails for the report.
+
+Masks and probabilities are drawn from black, 0, to white, 1; the four kinds of pixels in colours that people tell apart
+who are blind to some (Okabe & Ito, 2008), and that differ in brightness for those who see none.
+"""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from stages.store import Block
+
+KINDS = {
+    "rightly in the mask": (86, 180, 233),  # sky blue
+    "wrongly in the mask": (240, 228, 66),  # yellow
+    "missed": (213, 94, 0),  # vermilion
+    "rightly outside": (0, 0, 0),
+}
+OUTLINE = (240, 228, 66)
+PANEL = 128  # pixels across an image that is looked at
+GAP = 4  # pixels of white between images
+TEXT = 12  # pixels of height
+TITLE_PIXELS = 132  # least room for a title
+LEGEND_PIXELS = 620
+WIDEST = 2000  # pixels of a montage
+LEAST = 24  # pixels of an image in it
+THRESHOLD = 0.5  # of the probability of a pixel that belongs to a mask, as in evaluation
+
+
+def as_rgb(image: np.ndarray) -> np.ndarray:
+    """An image as it is stored, uint8 or float32 of shape (h, w, c), as uint8 of shape (h, w, 3)."""
+    pixels = image if image.dtype == np.uint8 else np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    return pixels[:, :, :3] if image.shape[2] >= 3 else np.repeat(pixels[:, :, :1], 3, axis=2)
+
+
+def kinds_of(mask: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Pixels in the colours of `KINDS`.
+
+    Parameters
+    ----------
+    mask, predicted : ndarray of bool, shape (h, w)
+
+    Returns
+    -------
+    ndarray of uint8, shape (h, w, 3)
+    """
+    number = np.where(mask, np.where(predicted, 0, 2), np.where(predicted, 1, 3))
+    return np.array(list(KINDS.values()), np.uint8)[number]
+
+
+def outlined(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """An image (h, w, c) in RGB with the inner edge of its mask (h, w, 1) drawn in."""
+    from skimage.segmentation import find_boundaries
+
+    drawn = as_rgb(image).copy()
+    drawn[find_boundaries(mask[:, :, 0] > 0, mode="inner")] = OUTLINE
+    return drawn
+
+
+def draw_pairs(path: Path, block: Block, titles: Sequence[str]) -> None:
+    """Draw images and below each its mask; or its class, which stands in the title then.
+
+    Parameters
+    ----------
+    path : Path
+        The picture, a PNG file.
+    block : Block
+        The pairs.
+    titles : sequence of str
+        One for each.
+    """
+    if block.targets.ndim == 2:
+        cells = [[as_rgb(image)] for image in block.images]
+        titles = [f"{title}, class {label}" for title, (label,) in zip(titles, block.targets.tolist(), strict=True)]
+    else:
+        cells = [
+            [as_rgb(image), _as_grey(mask[:, :, 0])] for image, mask in zip(block.images, block.targets, strict=True)
+        ]
+    _sheet([np.concatenate(_framed(parts), axis=0) for parts in cells], titles, across=10).save(path, optimize=True)
+
+
+def draw_predictions(path: Path, block: Block, predictions: np.ndarray, titles: Sequence[str]) -> None:
+    """Draw images, their masks, what a network predicts, and the four kinds of pixels; or the likeliest class.
+
+    Parameters
+    ----------
+    path : Path
+        The picture, a PNG file.
+    block : Block
+        The pairs.
+    predictions : ndarray of float, shape (n, h, w, 1) or (n, classes)
+        Probabilities, drawn from black, 0, to white, 1.
+    titles : sequence of str
+        One for each.
+    """
+    if predictions.ndim == 2:
+        said = [f"{title}, said {row.argmax()}" for title, row in zip(titles, predictions, strict=True)]
+        draw_pairs(path, block, said)
+        return
+    cells = [
+        [
+            as_rgb(image),
+            _as_grey(mask[:, :, 0]),
+            _as_grey(predicted[:, :, 0]),
+            kinds_of(mask[:, :, 0] > 0, predicted[:, :, 0] > THRESHOLD),
+        ]
+        for image, mask, predicted in zip(block.images, block.targets, predictions, strict=True)
+    ]
+    titles = [f"{title}: image, mask, prediction, kinds of pixels" for title in titles]
+    sheet = _sheet([np.concatenate(_framed(parts), axis=1) for parts in cells], titles, across=2)
+    _with_colours_explained(sheet).save(path, optimize=True)
+
+
+def draw_probabilities(path: Path, images: Sequence[tuple[np.ndarray, np.ndarray]], titles: Sequence[str]) -> None:
+    """Draw images of any size and beside each what a network says of it.
+
+    Parameters
+    ----------
+    path : Path
+        The picture, a PNG file.
+    images : sequence of (ndarray, ndarray)
+        Images, uint8 or float32 of shape (h, w, c), and probabilities of shape (h, w).
+    titles : sequence of str
+        One for each.
+    """
+    cells = [
+        np.concatenate(_framed([as_rgb(image), _as_grey(probabilities)]), axis=1) for image, probabilities in images
+    ]
+    _sheet(cells, titles, across=4).save(path, optimize=True)
+
+
+def draw_montage(path: Path, block: Block) -> None:
+    """Draw many images close together, in rows from left to right, with their masks outlined if they have any.
+
+    Images are made smaller so that the picture is at most `WIDEST` wide, as far as they can still be told apart.
+    """
+    height, width = block.images.shape[1:3]
+    across = int(np.ceil(np.sqrt(len(block.images) * height / width)))
+    factor = min(1.0, max(LEAST / max(height, width), WIDEST / (across * (width + 1))))
+    high, wide = max(1, round(height * factor)), max(1, round(width * factor))
+    down = -(-len(block.images) // across)
+    sheet = np.full((down * (high + 1), across * (wide + 1), 3), 255, np.uint8)
+    for number, (image, target) in enumerate(zip(block.images, block.targets, strict=True)):
+        drawn = as_rgb(image) if target.ndim == 1 else outlined(image, target)
+        small = np.asarray(Image.fromarray(drawn).resize((wide, high), Image.Resampling.BOX))
+        top, left = number // across * (high + 1), number % across * (wide + 1)
+        sheet[top : top + high, left : left + wide] = small
+    Image.fromarray(sheet).save(path, optimize=True)
+
+
+def draw_heat_map(path: Path, cells: Mapping[tuple[str, str], float], title: str) -> None:
+    """Draw a table of numbers, each cell in a colour for its value.
+
+    Parameters
+    ----------
+    path : Path
+        The picture, a PNG file.
+    cells : mapping of (str, str) to float
+        Values by the names of row and column; cells that are missing stay blank.
+    title : str
+        What the values are.
+    """
+    from matplotlib.figure import Figure  # takes a second to load, which pictures of pairs need not wait for
+
+    rows, columns = (list(dict.fromkeys(names)) for names in zip(*cells, strict=True))
+    values = np.full((len(rows), len(columns)), np.nan)
+    for (row, column), value in cells.items():
+        values[rows.index(row), columns.index(column)] = value
+    figure = Figure(figsize=(2.5 + 1.1 * len(columns), 2 + 0.4 * len(rows)), layout="constrained")
+    axes = figure.add_subplot(title=title)
+    axes.imshow(values, cmap="cividis", aspect="auto")
+    axes.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
+    axes.set_yticks(range(len(rows)), rows)
+    for (row_number, column_number), value in np.ndenumerate(values):
+        if np.isfinite(value):
+            dark = value < (np.nanmin(values) + np.nanmax(values)) / 2
+            axes.text(
+                column_number, row_number, f"{value:.2g}", ha="center", va="center", color="white" if dark else "black"
+            )
+    figure.savefig(path, dpi=100, metadata={"Software": None})
+
+
+def thumbnail(image: np.ndarray, size: int) -> str:
+    """An image (h, w, 3) of uint8, at most ``size`` pixels high and wide, as a data URL in WebP."""
+    picture = Image.fromarray(image)
+    picture.thumbnail((size, size))
+    return _as_url(picture, quality=70)
+
+
+def as_url(path: Path) -> str:
+    """A picture as a data URL in WebP, which takes a fifth of the PNG."""
+    with Image.open(path) as picture:
+        return _as_url(picture.convert("RGB"), quality=80)
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """Width and height of a picture."""
+    with Image.open(path) as picture:
+        return picture.size
+
+
+def _as_url(picture: Image.Image, quality: int) -> str:
+    content = io.BytesIO()
+    picture.save(content, "WEBP", quality=quality)
+    return f"data:image/webp;base64,{base64.b64encode(content.getvalue()).decode()}"
+
+
+def _as_grey(values: np.ndarray) -> np.ndarray:
+    """Numbers in [0, 1], (h, w), from black to white; uint8, (h, w, 3)."""
+    return np.repeat(np.rint(values * 255).astype(np.uint8)[:, :, None], 3, axis=2)
+
+
+def _framed(parts: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Images (h, w, 3) as large as they are looked at, with a little white around them."""
+    height, width = parts[0].shape[:2]
+    longest = max(height, width)
+    factor = max(1, PANEL // longest) if longest <= PANEL else PANEL / longest
+    size = max(1, round(width * factor)), max(1, round(height * factor))
+    how = Image.Resampling.NEAREST if factor >= 1 else Image.Resampling.BOX
+    scaled = [np.asarray(Image.fromarray(part).resize(size, how)) for part in parts]
+    return [np.pad(part, ((0, GAP), (0, GAP), (0, 0)), constant_values=255) for part in scaled]
+
+
+def _sheet(cells: Sequence[np.ndarray], titles: Sequence[str], across: int) -> Image.Image:
+    """Images of any size in rows from left to right, each below its title."""
+    font = ImageFont.load_default(TEXT)
+    across = min(across, len(cells))
+    high, wide = (max(cell.shape[axis] for cell in cells) for axis in (0, 1))
+    wide = max(wide, TITLE_PIXELS)
+    line = TEXT + 2 * GAP
+    sheet = Image.new("RGB", (across * (wide + GAP), -(-len(cells) // across) * (high + line)), "white")
+    drawing = ImageDraw.Draw(sheet)
+    for number, (cell, title) in enumerate(zip(cells, titles, strict=True)):
+        top, left = number // across * (high + line), number % across * (wide + GAP)
+        drawing.text((left, top + GAP // 2), _shortened(title, font, wide), "black", font)
+        sheet.paste(Image.fromarray(cell), (left, top + line))
+    return sheet
+
+
+def _shortened(text: str, font: Any, width: int) -> str:
+    """The end of a text, as much of it as there is room for."""
+    if font.getlength(text) <= width:
+        return text
+    return "…" + next(text[start:] for start in range(1, len(text) + 1) if font.getlength("…" + text[start:]) <= width)
+
+
+def _with_colours_explained(sheet: Image.Image) -> Image.Image:
+    """The same with a line below that says which colour is which kind of pixels."""
+    font = ImageFont.load_default(TEXT)
+    taller = Image.new("RGB", (max(sheet.width, LEGEND_PIXELS), sheet.height + 3 * TEXT), "white")
+    taller.paste(sheet, (0, 0))
+    drawing = ImageDraw.Draw(taller)
+    left, top = 0.0, sheet.height + TEXT
+    for name, colour in KINDS.items():
+        drawing.rectangle((left, top, left + 2 * TEXT, top + TEXT), colour, "grey")
+        drawing.text((left + 2.5 * TEXT, top - 1), name, "black", font)
+        left += 4.5 * TEXT + font.getlength(name)
+    return taller

@@ -1,0 +1,191 @@
+"""Stage ``report``: pictures, and one page that says what was kept, whether it is safe, what it costs, and why."""
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stages import charts, pictures
+from stages.entry import run, whole
+from stages.errors import UserError
+from stages.outputs import read_arrays, read_metrics, read_output, read_table
+from stages.params import Params, Section, load
+from stages.progress import Progress
+from stages.store import Block, Pairs
+
+POOL = Path("data/train.zarr")
+TEST = Path("data/test.zarr")
+CORE = Path("data/core.zarr")
+CORE_TABLE = Path("data/core.csv")
+WORST = Path("data/worst.npz")
+TABLES = {"test": Path("data/test_scores.csv"), "rejected": Path("data/suspects.csv")}
+CURVES = {name: Path(f"metrics/plots/{name}.csv") for name in ("seed", "walk", "scores")}
+METRICS = {name: Path(f"metrics/{name}.json") for name in ("audit", "seed", "select", "evaluate")}
+TEMPLATE = Path("stages/report.html")
+
+PAGE = Path("metrics/report.html")
+PICTURES = Path("metrics/pictures")
+SCRIPT = Path("metrics/vega.js")
+
+RANDOM = 10  # pairs of which some are shown as they come
+FIRST = 20  # of the core
+MOST_THUMBNAILS = 2000  # beyond that the page would be larger than mail takes
+THUMBNAIL = 64  # pixels
+PACKAGES = ("tensorflow", "keras", "numpy", "zarr", "dvc")
+KINDS = ("test", "rejected", "chosen", "excluded")
+
+
+def main() -> None:
+    """Write the pictures, the page, and the script by which ``dvc plots`` draws without a network."""
+    params = load("report")
+    metrics = {name: read_output(path, read_metrics) for name, path in METRICS.items()}
+    pool, test, core = Pairs(POOL), Pairs(TEST), Pairs(CORE)
+    table = read_output(CORE_TABLE, read_table)
+    if len(table) != len(core):
+        raise UserError(
+            f"{CORE_TABLE}: {len(table)} lines, {CORE} holds {len(core)} pairs; "
+            f"`dvc checkout --force {CORE_TABLE} {CORE}` restores both"
+        )
+    with whole(PAGE, PICTURES, SCRIPT) as (page, folder, script), Progress("report", 4, "part") as progress:
+        folder.mkdir()
+        _draw_pairs(folder, pool, core, table)
+        progress.show(1)
+        _draw_worst(folder, {"test": test, "rejected": pool})
+        progress.show(2)
+        context = {
+            "metrics": metrics,
+            "params": _flat(params),
+            "core": _rows_of_core(core, table),
+            "columns": [name for name in table[0] if name != "row"],
+            "kinds": [kind for kind in KINDS if kind in metrics["evaluate"]],
+            "charts": _charts(params, metrics, table),
+            "pictures": {path.stem: _embedded(path) for path in sorted(folder.iterdir()) if path.stem != "core"},
+            "versions": {name: version(name) for name in PACKAGES},
+            "code": _code(),
+        }
+        progress.show(3)
+        page.write_text(_render(context), encoding="utf-8")
+        script.write_text(charts.page_script(), encoding="utf-8")
+        progress.show(4)
+
+
+def _draw_pairs(folder: Path, pool: Pairs, core: Pairs, table: Sequence[Mapping[str, str]]) -> None:
+    """Some pairs of the pool and of the core as they come, the first of the core, and all of it."""
+    drawn = np.random.default_rng(0)
+    some = np.sort(drawn.choice(len(pool), min(RANDOM, len(pool)), replace=False))
+    pictures.draw_pairs(folder / "pool.png", pool.read(some), [f"row {row}" for row in some])
+    titles = [f"row {line['row']}" for line in table]
+    for name, places in (
+        ("chosen", np.sort(drawn.choice(len(core), min(RANDOM, len(core)), replace=False))),
+        ("first_chosen", np.arange(min(FIRST, len(core)))),
+    ):
+        pictures.draw_pairs(folder / f"{name}.png", core.read(places), [titles[place] for place in places])
+    pictures.draw_montage(folder / "core.png", core.read(range(len(core))))
+
+
+def _draw_worst(folder: Path, sets: Mapping[str, Pairs]) -> None:
+    """The pairs of the lowest scores, and what the network says of them."""
+    worst = read_output(WORST, read_arrays)
+    for name, pairs in sets.items():
+        rows, predictions = worst[f"{name}_rows"], worst[f"{name}_predictions"]
+        lines = read_output(TABLES[name], read_table)[: len(rows)]
+        titles = [f"row {line['row']}, score {float(line['score']):.2g}" for line in lines]
+        if lines:
+            pictures.draw_predictions(folder / f"worst_{name}.png", pairs.read(rows), predictions, titles)
+
+
+def _rows_of_core(core: Pairs, table: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
+    """The lines of the table of the core, and how their pairs look."""
+    found: list[dict[str, Any]] = []
+    for start in range(0, len(table), RANDOM):
+        lines = table[start : start + RANDOM]
+        block = core.read(range(start, start + len(lines)))
+        for line, thumbnails in zip(lines, _thumbnails(block), strict=True):
+            shown = thumbnails if len(found) < MOST_THUMBNAILS else []
+            found.append({**line, "thumbnails": shown})
+    return found
+
+
+def _thumbnails(block: Block) -> list[list[str]]:
+    """Of each pair its image, and with the mask outlined; as data URLs."""
+    views = [[pictures.as_rgb(image)] for image in block.images]
+    if block.targets.ndim == 4:
+        for view, image, mask in zip(views, block.images, block.targets, strict=True):
+            view.append(pictures.outlined(image, mask))
+    return [[pictures.thumbnail(each, THUMBNAIL) for each in view] for view in views]
+
+
+def _charts(params: Params, metrics: Mapping[str, Any], table: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """The curves, by name; those of which there are no data are left out."""
+    seed, walk, scores = (_numbers(read_output(path, read_table)) for path in CURVES.values())
+    core = _numbers([{key: line[key] for key in ("order", "epochs")} for line in table])
+    shares = {name: [line[name] for line in scores] for name in scores[0]}
+    below = {"score": shares["score"], "pool": [share or None for share in shares.pop("pool_below")]}
+    share_of_pairs = ("score, lower end of a step", "share of pairs")
+    found = {}
+    if any(line["score"] is not None for line in seed):
+        found["seed_score"] = charts.line(seed, "epoch", "score", ("epoch", "mean score"), rule=params.precision)
+        found["seed_loss"] = charts.line(seed, "epoch", "loss", ("epoch", "loss"))
+    if len(walk) > 1:
+        found["walk"] = charts.line(walk, "tested", "selected", ("pairs tested", "pairs chosen"))
+        found["walk_score"] = charts.line(
+            walk, "selected", "score", ("pairs chosen", "mean score, last epoch"), "point", params.precision
+        )
+        found["walk_loss"] = charts.line(walk, "selected", "loss", ("pairs chosen", "loss, last epoch"), "point")
+    if any(line["epochs"] for line in core):
+        found["epochs"] = charts.line(core, "order", "epochs", ("place in the core", "epochs"), "bar")
+    found["scores"] = charts.lines(shares, "score", share_of_pairs, {"domainMin": 0})
+    if any(below["pool"]):
+        found["pool_below"] = charts.lines(
+            below, "score", ("score", "share of the pool below it, logarithmic"), {"type": "log"}
+        )
+    return found
+
+
+def _embedded(path: Path) -> dict[str, Any]:
+    width, height = pictures.size_of(path)
+    return {"url": pictures.as_url(path), "width": width, "height": height}
+
+
+def _flat(params: Params) -> dict[str, Any]:
+    """Parameters by dotted names."""
+    found: dict[str, Any] = {}
+    for name in type(params).model_fields:
+        value = getattr(params, name)
+        if isinstance(value, Section):
+            found |= {f"{name}.{key}": getattr(value, key) for key in type(value).model_fields}
+        else:
+            found[name] = value
+    return found
+
+
+def _code() -> dict[str, Any]:
+    """The commit that this ran on, and files of the pipeline that were changed since; empty without git."""
+    try:
+        commit = _git("rev-parse", "--short=12", "HEAD").strip()
+        changed = _git("status", "--porcelain", "--", "stages", "params.yaml", "dvc.yaml").splitlines()
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+    return {"commit": commit, "changed": [line[3:] for line in changed]}
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(["git", *words], capture_output=True, text=True, check=True).stdout
+
+
+def _render(context: Mapping[str, Any]) -> str:
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(context)
+
+
+def _numbers(lines: Sequence[Mapping[str, str]]) -> list[dict[str, float | None]]:
+    return [{key: float(value) if value else None for key, value in line.items()} for line in lines]
+
+
+if __name__ == "__main__":
+    run("report", main)

@@ -1,0 +1,67 @@
+"""The report's curves: SVG that needs nothing from elsewhere and takes its ink from the page."""
+
+import re
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+from stages import charts
+
+POINTS = [{"epoch": float(number), "score": number / 10} for number in range(11)]
+
+
+def shapes_of(svg: str, role: str) -> int:
+    """How many paths are drawn for marks of a kind."""
+    groups = [each for each in ElementTree.fromstring(svg).iter() if f"mark-{role}" in each.get("class", "")]
+    return sum(path.tag.endswith("}path") for group in groups for path in group.iter())
+
+
+def texts(svg: str) -> list[str]:
+    return [each.text or "" for each in ElementTree.fromstring(svg).iter() if each.tag.endswith("}text")]
+
+
+@pytest.mark.parametrize(
+    ("mark", "role", "shapes"), [("line", "line", 1), ("point", "symbol", 11), ("bar", "rect", 11)]
+)
+def test_a_curve_shows_its_points_and_names_its_axes(mark: str, role: str, shapes: int) -> None:
+    svg = charts.line(POINTS, "epoch", "score", ("epoch", "mean score"), mark)
+    assert {"epoch", "mean score"} <= set(texts(svg))
+    assert shapes_of(svg, role) == shapes
+
+
+def test_the_ink_is_that_of_the_page_and_nothing_is_loaded() -> None:
+    svg = charts.line(POINTS, "epoch", "score", ("epoch", "mean score"), rule=0.85)
+    assert 'fill="currentColor"' in svg
+    assert not re.search(r'(?:fill|stroke)="(?:black|#000|#000000|#888|white)"', svg)
+    assert not re.search(r"(?:href|src|url)\s*[=(]", svg)
+    assert "stroke-dasharray" in svg
+
+
+def test_absent_values_are_left_out() -> None:
+    gaps = [{"epoch": None, "score": 1.0}, {"epoch": 3.0, "score": None}]
+    svg = charts.line([*POINTS, *gaps], "epoch", "score", ("", ""), "point")
+    assert shapes_of(svg, "symbol") == len(POINTS)
+
+
+def test_curves_of_several_kinds_differ_in_colour_dashes_and_shape() -> None:
+    columns: dict[str, list[float | None]] = {
+        "score": [0.0, 0.5, 1.0],
+        "test": [0.1, 0.2, 0.7],
+        "rejected": [0.0, None, 1.0],
+    }
+    svg = charts.lines(columns, "score", ("score", "share"), {"domainMin": 0})
+    assert {"test", "rejected", "score", "share"} <= set(texts(svg))
+    assert all(colour in svg for colour in charts.COLOURS[:2])
+    assert charts.COLOURS[2] not in svg
+
+
+def test_shares_can_stand_on_a_logarithmic_axis() -> None:
+    columns = {"score": [0.1, 0.2, 0.3], "pool": [0.001, 0.01, 1.0]}
+    ticks = texts(charts.lines(columns, "score", ("score", "share"), {"type": "log"}))
+    assert {0.001, 0.01, 0.1, 1.0} <= {float(tick) for tick in ticks if tick.replace(".", "").isdecimal()}
+
+
+def test_the_script_of_the_page_stands_alone() -> None:
+    script = charts.page_script()
+    assert "window.vegaEmbed" in script
+    assert not re.search(r"^\s*(?:import|export)\b", script, re.MULTILINE)

@@ -1,0 +1,142 @@
+"""Pictures: the colours of pixels, what is drawn of which pair, and that every kind of set can be drawn."""
+
+import base64
+import io
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stages import pictures
+from stages.store import Block
+
+MASK = np.zeros((8, 8, 1), np.uint8)
+MASK[2:6, 2:6] = 1
+
+
+def block(count: int, size: int = 8, channels: int = 3, dtype: str = "uint8", labels: bool = False) -> Block:
+    images = np.random.default_rng(0).integers(0, 256, (count, size, size, channels)).astype(np.uint8)
+    targets = (
+        np.arange(count)[:, None] % 10
+        if labels
+        else np.stack([np.kron(MASK, np.ones((size // 8,) * 2 + (1,)))] * count)
+    )
+    return Block(images if dtype == "uint8" else (images / 255).astype(np.float32), targets.astype(np.uint8))
+
+
+def read(path: Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        assert picture.format == "PNG"
+        return np.asarray(picture.convert("RGB"))
+
+
+def colours_of(pixels: np.ndarray) -> set[tuple[int, ...]]:
+    return {tuple(colour) for colour in pixels.reshape(-1, 3).tolist()}
+
+
+def test_each_kind_of_pixel_has_its_colour() -> None:
+    mask = np.array([[True, True], [False, False]])
+    predicted = np.array([[True, False], [True, False]])
+    hit, missed, false, right = pictures.kinds_of(mask, predicted).reshape(-1, 3).tolist()
+    assert {
+        "rightly in the mask": tuple(hit),
+        "missed": tuple(missed),
+        "wrongly in the mask": tuple(false),
+        "rightly outside": tuple(right),
+    } == pictures.KINDS
+
+
+def test_the_colours_differ_in_brightness_too() -> None:
+    """By relative luminance (WCAG 2), so that they can be told apart in grey."""
+
+    def luminance(colour: tuple[int, ...]) -> float:
+        parts = [part / 255 for part in colour]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    ordered = sorted(map(luminance, pictures.KINDS.values()))
+    assert all((high + 0.05) / (low + 0.05) > 1.4 for low, high in itertools.pairwise(ordered))
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_images_of_any_kind_become_rgb(channels: int, dtype: str) -> None:
+    image, same = block(1, channels=channels, dtype=dtype).images[0], block(1, channels=channels).images[0]
+    found = pictures.as_rgb(image)
+    assert (found.shape, found.dtype) == ((8, 8, 3), np.dtype("uint8"))
+    assert np.array_equal(found, same[:, :, [0, 0, 0] if channels == 1 else [0, 1, 2]])
+
+
+def test_an_outline_is_the_edge_of_the_mask_and_nothing_else() -> None:
+    image = block(1).images[0]
+    edge = MASK[:, :, 0].astype(bool)
+    edge[3:5, 3:5] = False
+    found = pictures.outlined(image, MASK)
+    assert (found[edge] == pictures.OUTLINE).all()
+    assert np.array_equal(found[~edge], image[~edge])
+
+
+@pytest.mark.parametrize("labels", [False, True])
+@pytest.mark.parametrize("count", [1, 3, 20])
+def test_pairs_are_drawn_with_all_of_their_masks(tmp_path: Path, count: int, labels: bool) -> None:
+    pictures.draw_pairs(tmp_path / "a.png", block(count, labels=labels), [f"row {number}" for number in range(count)])
+    drawn = read(tmp_path / "a.png")
+    given = block(count, labels=labels)
+    for number, image in enumerate(given.images):
+        top, left = number // 10 * (len(drawn) // -(-count // 10)), number % 10 * (drawn.shape[1] // min(10, count))
+        found = drawn[top + 20 :, left:][: pictures.PANEL : 16, : pictures.PANEL : 16]
+        assert np.array_equal(found, image)
+    masks = drawn[20 + pictures.PANEL + pictures.GAP :][: pictures.PANEL : 16, : pictures.PANEL : 16]
+    assert labels or np.array_equal(masks, np.repeat(MASK * 255, 3, axis=2))
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_predictions_are_drawn_with_the_four_kinds_and_what_they_mean(tmp_path: Path, count: int) -> None:
+    given = block(count)
+    moved = np.roll(given.targets, 2, axis=1).astype(np.float32)
+    pictures.draw_predictions(tmp_path / "a.png", given, moved, ["$a$_{b", *["row"] * (count - 1)])
+    assert set(pictures.KINDS.values()) <= colours_of(read(tmp_path / "a.png"))
+    pictures.draw_predictions(tmp_path / "b.png", given, given.targets.astype(np.float32), ["row"] * count)
+    right = read(tmp_path / "b.png")[: -3 * pictures.TEXT]  # without the legend
+    assert pictures.KINDS["missed"] not in colours_of(right)
+    assert pictures.KINDS["wrongly in the mask"] not in colours_of(right)
+
+
+def test_predicted_classes_are_drawn(tmp_path: Path) -> None:
+    pictures.draw_predictions(tmp_path / "a.png", block(3, labels=True), np.eye(10)[[0, 2, 1]], ["a", "b", "c"])
+    assert read(tmp_path / "a.png").size
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (8, 200), (300, 40), (900, 700)])
+def test_images_of_any_size_are_drawn_beside_what_is_said_of_them(tmp_path: Path, height: int, width: int) -> None:
+    image, other = np.full((height, width, 3), 90, np.uint8), np.zeros((20, 24, 1), np.float32)
+    said = np.full((height, width), 0.2)
+    pictures.draw_probabilities(tmp_path / "a.png", [(image, said), (other, np.ones((20, 24)))], ["a" * 999, "Ü"])
+    assert {(90, 90, 90), (51, 51, 51)} <= colours_of(read(tmp_path / "a.png"))
+
+
+def test_a_montage_holds_every_image_in_its_place(tmp_path: Path) -> None:
+    given = block(5)
+    pictures.draw_montage(tmp_path / "a.png", given)
+    drawn = read(tmp_path / "a.png")
+    assert drawn.shape == (2 * 9, 3 * 9, 3)
+    for number, (image, mask) in enumerate(zip(given.images, given.targets, strict=True)):
+        top, left = number // 3 * 9, number % 3 * 9
+        assert np.array_equal(drawn[top : top + 8, left : left + 8], pictures.outlined(image, mask))
+
+
+def test_a_montage_of_many_large_images_stays_a_picture_that_can_be_looked_at(tmp_path: Path) -> None:
+    pictures.draw_montage(tmp_path / "a.png", block(300, size=128, labels=True))
+    height, width, _ = read(tmp_path / "a.png").shape
+    assert 0.9 * pictures.WIDEST < width <= 1.02 * pictures.WIDEST
+    assert height <= 1.1 * width
+
+
+def test_a_thumbnail_is_small_and_of_the_same_proportions() -> None:
+    url = pictures.thumbnail(np.zeros((50, 200, 3), np.uint8), 64)
+    kind, content = url.split(",")
+    assert kind == "data:image/webp;base64"
+    with Image.open(io.BytesIO(base64.b64decode(content))) as picture:
+        assert picture.size == (64, 16)

@@ -1,0 +1,315 @@
+"""The report and the page of plots in a real browser, and the figures that they tell."""
+
+import csv
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stages import report
+from stages.cores import HEADER, with_origins
+from stages.entry import write_csv, write_json
+from stages.errors import UserError
+from stages.store import Origins
+from tests.browser import opened
+from tests.conftest import Change
+from tests.project import core_of, metrics, succeed
+from tests.sets import write_set
+
+TEN_MEGABYTES = 10 * 2**20
+
+
+def of_pool(count: int, chosen: int, size: int = 16, classes: int | None = None, files: Sequence[str] = ()) -> None:
+    """All that stage report reads: a pool whose first pairs are chosen, figures, tables and curves that fit."""
+    stream = np.random.default_rng(0)
+    images = stream.integers(0, 256, (count, size, size, 3)).astype(np.uint8)
+    masks = np.zeros((count, size, size, 1), np.uint8)
+    masks[:, size // 4 : size // 2] = 1
+    targets = masks if classes is None else (np.arange(count) % classes)[:, None].astype(np.uint8)
+    origins = Origins([[file] for file in files], np.array([[row, 0, 0] for row in range(count)])) if files else None
+    write_set(report.POOL, images, targets, classes, origins)
+    write_set(report.TEST, images[:4], targets[:4], classes)
+    write_set(report.CORE, images[:chosen], targets[:chosen], classes)
+    lines = [(row, row, None if row < 2 else row % 8 / 10, row % 7) for row in range(chosen)]
+    write_csv(report.CORE_TABLE, *with_origins(HEADER, lines, [line[0] for line in lines], origins))
+    write_csv(report.TABLES["test"], ["row", "score"], [(row, row / 4) for row in range(4)])
+    rejected = range(chosen, count)
+    write_csv(report.TABLES["rejected"], ["row", "score", "score_when_rejected"], [(row, 0.5, 0.9) for row in rejected])
+    shape = (classes,) if classes else (size, size, 1)
+    arrays: dict[str, np.ndarray] = {}
+    for name, rows in (("test", np.arange(4)), ("rejected", np.array(rejected[:20], np.int64))):
+        arrays |= {f"{name}_rows": rows, f"{name}_predictions": stream.random((len(rows), *shape))}
+    np.savez_compressed(report.WORST, allow_pickle=False, **arrays)
+    write_curves(chosen)
+    write_figures(count, chosen)
+
+
+def write_curves(chosen: int) -> None:
+    for path in report.CURVES.values():
+        path.parent.mkdir(parents=True, exist_ok=True)
+    epochs = [(epoch, epoch / 10, 1 / epoch) for epoch in range(1, 9)]
+    write_csv(report.CURVES["seed"], ["epoch", "score", "loss"], epochs)
+    rounds = [(2 * number, number, 0.9, 0.1, number) for number in range(1, chosen)]
+    write_csv(report.CURVES["walk"], ["tested", "selected", "score", "loss", "epochs"], rounds)
+    steps = [(step / 10, 0.25, 0.0, 1.0, step / 11) for step in range(12)]
+    write_csv(report.CURVES["scores"], ["score", "test", "rejected", "chosen", "pool_below"], steps)
+
+
+def write_figures(count: int, chosen: int) -> None:
+    none = {"exact": 0, "near": 0, "shifted": 0}
+    audit = {"within_pool": none, "within_test": none, "across": none, "leaking_test_pairs": 0, "seconds": 1.0}
+    seed = {"epochs": 8, "pairs_trained": 16, "score": 0.9, "loss": 0.1, "seconds": 2.0}
+    select = {
+        "strategy": "first_failure", "rows": count, "rows_digest": "0123456789abcdef", "pool": count, "tested": count,
+        "selected": chosen, "certified": None, "passes": 1, "added_by_pass": {"1": chosen - 2}, "steps": 50,
+        "pairs_trained": 1234, "stalled_rounds": 0, "seconds": 3.0, "threads": 2, "processor": "a processor",
+        "resolved": {"precision_policy": "float32"},
+    }  # fmt: skip
+    of_kind = {"pairs": 4, "score": 0.875, "min_score": 0.25, "below_bar": 3}
+    evaluate = {
+        "test": of_kind, "rejected": {**of_kind, "pairs": count - chosen}, "chosen": {**of_kind, "pairs": chosen},
+        "leaks": {"test_pairs": 0, "dropped": 0}, "bar": 0.8075, "seconds": 4.0,
+    }  # fmt: skip
+    for name, values in (("audit", audit), ("seed", seed), ("select", select), ("evaluate", evaluate)):
+        report.METRICS[name].parent.mkdir(exist_ok=True)
+        write_json(report.METRICS[name], values)
+
+
+@pytest.fixture
+def stage(workspace: Path) -> Path:
+    """The files of the project that stage report needs beside its inputs."""
+    (workspace / report.TEMPLATE).write_bytes((Path(__file__).parent.parent / report.TEMPLATE).read_bytes())
+    (workspace / "data").mkdir()
+    return workspace
+
+
+def text(path: Path = report.PAGE) -> str:
+    return " ".join(re.sub(r"<(style|script).*?</\1>|<[^>]*>", " ", path.read_text(), flags=re.DOTALL).split())
+
+
+def test_the_report_answers_with_the_figures_of_the_run(stage: Path) -> None:
+    of_pool(1200, 30)
+    report.main()
+    said = text()
+    assert "30 of 1,200 pairs kept, 2.5 % of the pool" in said
+    assert "Not certified: one pass was walked" in said
+    assert "3 rejected pairs did, and 3 chosen ones" in said
+    assert "test 4 0.8750 0.25 3 75 %" in said
+    assert "1,250 pairs" in said
+    assert "no test pair that is a copy" in said
+    assert "a processor, 2 threads, float32" in said
+    assert "seed_training.batch_size 10" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "said"),
+    [
+        ("select", {"certified": True}, "Certified. In its last pass"),
+        (
+            "select",
+            {"passes": 3, "added_by_pass": {"1": 8, "2": 1, "3": 0}},
+            "3 times; these passes added 8, 1, 0 pairs",
+        ),
+        ("select", {"certified": False, "passes": 10}, "Not certified: the last pass that select.max_passes allows"),
+        ("select", {"strategy": "random", "certified": None}, "This strategy gives no certificate; 3 pairs"),
+        ("select", {"stalled_rounds": 4}, "4 training rounds ended at select.max_epochs"),
+        ("audit", {"leaking_test_pairs": 7}, "7 test pairs share an image with the pool"),
+        ("audit", {"within_pool": {"exact": 2, "near": 1, "shifted": 0}}, "Within the pool it found 3 copies"),
+        ("evaluate", {"rejected": {"pairs": 0}}, "0 rejected pairs did"),
+        ("evaluate", {"test": {"pairs": 0}}, "30 of 60 pairs kept"),
+    ],
+)
+def test_the_report_says_how_it_is(stage: Path, name: str, changes: dict[str, Any], said: str) -> None:
+    of_pool(60, 30)
+    path = report.METRICS[name]
+    write_json(path, {**json.loads(path.read_text()), **changes})
+    report.main()
+    assert said in text()
+
+
+def test_names_of_files_are_told_as_they_are_and_are_no_markup(stage: Path) -> None:
+    of_pool(4, 1, files=["<b>&amp;.png", "1", "2", "3"])
+    report.main()
+    assert "&lt;b&gt;&amp;amp;.png" in report.PAGE.read_text()
+
+
+def test_a_set_of_classes_is_reported(stage: Path, change: Change) -> None:
+    change(**{"dataset.name": "fashion_mnist", "network.name": "cnn"})
+    of_pool(40, 20, classes=10)
+    report.main()
+    assert {path.stem for path in report.PICTURES.iterdir()} == {
+        "pool", "chosen", "first_chosen", "core", "worst_test", "worst_rejected",
+    }  # fmt: skip
+
+
+def test_what_there_is_nothing_of_is_left_out(stage: Path) -> None:
+    of_pool(4, 4)
+    write_csv(report.CURVES["seed"], ["epoch", "score", "loss"], [])
+    write_csv(report.CURVES["walk"], ["tested", "selected", "score", "loss", "epochs"], [])
+    report.main()
+    assert not (report.PICTURES / "worst_rejected.png").exists()
+    assert "Seed training: score" not in text()
+    assert "This strategy does not walk." in text()
+
+
+def test_the_report_of_five_hundred_chosen_pairs_can_be_mailed(stage: Path) -> None:
+    of_pool(520, 500, size=128)
+    report.main()
+    assert report.PAGE.stat().st_size < TEN_MEGABYTES
+    with opened(report.PAGE) as (page, requests, complaints):
+        assert page.locator("#core tbody tr").count() == 500
+        page.locator("#core img").last.scroll_into_view_if_needed()
+        assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+        assert [url for url in requests if not url.startswith("data:")] == [report.PAGE.resolve().as_uri()]
+        assert complaints == []
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [1280, 360])
+def test_the_page_is_as_wide_as_the_window_and_can_be_read_in_it(stage: Path, dark: bool, width: int) -> None:
+    of_pool(40, 20)
+    report.main()
+    with opened(report.PAGE, dark, width) as (page, _, complaints):
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        ink, paper = (
+            sum(map(int, re.findall(r"\d+", page.evaluate(f"getComputedStyle(document.body).{name}"))[:3]))
+            for name in ("color", "backgroundColor")
+        )
+        assert (ink > paper) == dark
+        assert abs(ink - paper) > 500
+        label = page.locator(".chart svg text").first
+        of_page = page.evaluate("getComputedStyle(document.body).color")
+        assert label.evaluate("text => getComputedStyle(text).fill") == of_page
+        assert complaints == []
+
+
+def column_of(page: Any, name: str) -> list[str]:
+    names = [button.strip() for button in page.locator("#core th").all_inner_texts()]
+    place = next(number for number, each in enumerate(names) if each.startswith(name))
+    cells: list[str] = page.locator(f"#core tbody td:nth-child({place + 1})").all_inner_texts()
+    return cells
+
+
+def test_the_core_is_sorted_by_what_is_clicked_or_chosen_by_keyboard(stage: Path) -> None:
+    of_pool(60, 30, files=[f"images/{row}.png" for row in range(60)])
+    report.main()
+    with opened(report.PAGE) as (page, _, complaints):
+        assert column_of(page, "row") == [str(row) for row in range(30)]
+        button = page.get_by_role("button", name="score")
+        button.click()
+        scores = column_of(page, "score")
+        assert scores[-2:] == ["", ""]  # the seed pairs have none
+        assert [float(score) for score in scores[:-2]] == sorted(float(score) for score in scores[:-2])
+        assert button.locator("..").get_attribute("aria-sort") == "ascending"
+        button.press("Enter")
+        again = column_of(page, "score")
+        assert again[:-2] == scores[:-2][::-1]
+        assert again[-2:] == ["", ""]
+        page.get_by_role("button", name="file").click()
+        assert column_of(page, "file") == [f"images/{row}.png" for row in range(30)]  # 2 before 10
+        assert page.locator("th[aria-sort]").count() == 1
+        assert complaints == []
+
+
+def test_headings_and_pictures_can_be_read_aloud(stage: Path) -> None:
+    of_pool(60, 30)
+    report.main()
+    with opened(report.PAGE) as (page, _, _):
+        assert page.locator("h1").count() == 1
+        assert page.locator("img:not([alt])").count() == 0
+        assert page.locator("[role=img]:not([aria-label])").count() == 0
+        assert page.locator("html[lang=en]").count() == 1
+        targets = page.eval_on_selector_all("nav a", "links => links.map(link => link.hash.slice(1))")
+        assert len(targets) == 7
+        assert all(page.locator(f"#{target}").count() == 1 for target in targets)
+
+
+def test_it_prints_on_pages_with_every_row_of_the_core(stage: Path, tmp_path: Path) -> None:
+    of_pool(60, 30)
+    report.main()
+    with opened(report.PAGE) as (page, _, _):
+        page.emulate_media(media="print")
+        hidden = "list => list.scrollHeight - list.clientHeight"
+        assert page.locator(".list").evaluate(hidden) <= 0
+        assert not page.locator("nav").is_visible()
+        assert len(page.pdf(path=str(tmp_path / "report.pdf"))) > 10_000
+
+
+def test_the_report_of_a_real_run_agrees_with_its_metrics(project: Path) -> None:
+    select, evaluate = metrics(project, "select"), metrics(project, "evaluate")
+    said = text(project / report.PAGE)
+    assert f"{select['selected']} of 40 pairs kept" in said
+    assert f"test {evaluate['test']['pairs']} {evaluate['test']['score']:.4f}" in said
+    assert re.search(r"code on commit [0-9a-f]{12} ", said)
+    with opened(project / report.PAGE) as (page, _, complaints):
+        assert page.locator("#core tbody tr").count() == len(core_of(project))
+        assert complaints == []
+
+
+def test_report_and_plots_follow_another_precision_and_back(project: Path) -> None:
+    before = (project / report.PAGE).read_text()
+    curve = (project / "metrics/plots/walk.csv").read_text()
+    succeed(project, "dvc", "exp", "run", "--name", "stricter", "-S", "precision=0.5")
+    assert "precision 0.5 times" in text(project / report.PAGE)
+    page = succeed(project, "dvc", "plots", "diff", "HEAD", "workspace")
+    shown = Path(re.findall(r"file://(\S+)", page)[-1])
+    check_plots(shown, {"HEAD", "workspace"})
+    succeed(project, "git", "checkout", "--quiet", "--force", ".")
+    succeed(project, "dvc", "checkout", "--force", "--quiet")
+    assert (project / report.PAGE).read_text() == before
+    assert (project / "metrics/plots/walk.csv").read_text() == curve
+
+
+def test_the_plots_are_shown_without_a_network(project: Path) -> None:
+    page = succeed(project, "dvc", "plots", "show")
+    check_plots(Path(re.findall(r"file://(\S+)", page)[-1]), {"workspace"})
+
+
+def check_plots(path: Path, revisions: set[str]) -> None:
+    """Check that a page of `dvc plots` draws every curve with its title, and every picture."""
+    with opened(path) as (page, requests, complaints):
+        page.wait_for_function("document.querySelectorAll('.vega-embed canvas, .vega-embed svg').length >= 10")
+        drawn = page.locator(".vega-embed").count()
+        assert drawn == 10
+        charts = path.read_text()
+        for title in ("Seed training: loss", "The walk: pairs chosen by pairs tested", "Test pairs: share by score"):
+            assert f'"title": "{title}"' in charts
+        for revision in revisions:
+            assert f'"rev": "{revision}"' in charts
+        assert page.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
+        assert page.locator("img").count() >= 5
+        assert all(url.startswith(("file:", "data:", "blob:")) for url in requests)
+        assert complaints == []
+
+
+def test_no_cell_of_the_core_is_lost(stage: Path) -> None:
+    of_pool(60, 30)
+    report.main()
+    with report.CORE_TABLE.open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    with opened(report.PAGE) as (page, _, _):
+        for name in ("row", "order", "score", "epochs"):
+            assert column_of(page, name) == [line[name] for line in lines]
+
+
+def test_a_table_that_is_not_of_the_core_is_refused_and_what_is_there_stays(stage: Path) -> None:
+    of_pool(60, 30)
+    report.main()
+    before = report.PAGE.read_bytes()
+    write_csv(report.CORE_TABLE, HEADER, [(0, 0, None, 0)])
+    with pytest.raises(UserError, match=r"^data/core\.csv: 1 lines, data/core\.zarr holds 30 pairs; `dvc checkout "):
+        report.main()
+    assert report.PAGE.read_bytes() == before
+
+
+@pytest.mark.parametrize("path", [report.WORST, report.CORE_TABLE, *report.METRICS.values(), *report.CURVES.values()])
+def test_what_is_damaged_ends_in_one_line(stage: Path, path: Path) -> None:
+    of_pool(6, 3)
+    path.write_bytes(b"\xff")
+    with pytest.raises(UserError, match=rf"^{path}: damaged: .*; `dvc checkout --force {path}` restores it$"):
+        report.main()
+    assert not report.PAGE.exists()
