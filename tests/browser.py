@@ -36,8 +36,8 @@ def opened(path: Path, dark: bool = False, width: int = 1280) -> Iterator[Opened
             viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light", offline=True
         )
         page.on("request", lambda request: requests.append(request.url))
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
         page.goto(path.resolve().as_uri(), wait_until="load")
         try:
             yield Opened(page, requests, complaints)
