@@ -23,12 +23,14 @@ PAGE_STYLE = {
         "labelFontSize": 12,
         "titleFontSize": 12,
         "titleFontWeight": "normal",
+        "labelOverlap": True,
     },
+    "axisX": {"tickCount": 6},
     "legend": {
         "labelColor": INK,
         "titleColor": INK,
         "labelFontSize": 12,
-        "symbolSize": 200,
+        "symbolSize": 120,
         "symbolStrokeWidth": 2,
         "orient": "top",
         "title": None,
@@ -68,9 +70,10 @@ def line(
         An SVG element.
     """
     given = [{x: point[x], y: point[y]} for point in points if point[x] is not None and point[y] is not None]
+    style = _STYLES[mark] | ({"size": max(1, 0.8 * WIDTH / max(1, len(given)))} if mark == "bar" else {})
     layers: list[dict[str, Any]] = [
         {
-            "mark": {"type": mark, "color": COLOURS[0], **_STYLES[mark]},
+            "mark": {"type": mark, "color": COLOURS[0], **style},
             "encoding": {"x": _axis(x, labels[0]), "y": _axis(y, labels[1], scale)},
         }
     ]
@@ -108,7 +111,7 @@ def lines(
 _STYLES: dict[str, dict[str, Any]] = {
     "line": {"strokeWidth": 2},
     "point": {"filled": True, "size": 14, "opacity": 0.8},
-    "bar": {"width": {"band": 0.9}},
+    "bar": {},
 }
 
 

@@ -24,10 +24,11 @@ KINDS = {
 OUTLINE = (240, 228, 66)
 PANEL = 128  # pixels across an image that is looked at
 GAP = 4  # pixels of white between images
-TEXT = 12  # pixels of height
+TEXT = 13  # pixels of height
 TITLE_PIXELS = 132  # least room for a title
-LEGEND_PIXELS = 620
-WIDEST = 2000  # pixels of a montage
+LEGEND = "each time: image, mask, prediction, and pixels that are"
+LEGEND_PIXELS = 960
+WIDEST = 1400  # pixels of a montage
 LEAST = 24  # pixels of an image in it
 THRESHOLD = 0.5  # of the probability of a pixel that belongs to a mask, as in evaluation
 
@@ -36,6 +37,11 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
     """An image as it is stored, uint8 or float32 of shape (h, w, c), as uint8 of shape (h, w, 3)."""
     pixels = image if image.dtype == np.uint8 else np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
     return pixels[:, :, :3] if image.shape[2] >= 3 else np.repeat(pixels[:, :, :1], 3, axis=2)
+
+
+def as_grey(values: np.ndarray) -> np.ndarray:
+    """Numbers in [0, 1], (h, w), from black to white; uint8, (h, w, 3)."""
+    return np.repeat(np.rint(values * 255).astype(np.uint8)[:, :, None], 3, axis=2)
 
 
 def kinds_of(mask: np.ndarray, predicted: np.ndarray) -> np.ndarray:
@@ -54,11 +60,11 @@ def kinds_of(mask: np.ndarray, predicted: np.ndarray) -> np.ndarray:
 
 
 def outlined(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """An image (h, w, c) in RGB with the inner edge of its mask (h, w, 1) drawn in."""
+    """An image (h, w, c) in RGB with the edge of its mask (h, w, 1) drawn in."""
     from skimage.segmentation import find_boundaries
 
     drawn = as_rgb(image).copy()
-    drawn[find_boundaries(mask[:, :, 0] > 0, mode="inner")] = OUTLINE
+    drawn[find_boundaries(mask[:, :, 0] > 0, mode="thick")] = OUTLINE
     return drawn
 
 
@@ -79,7 +85,7 @@ def draw_pairs(path: Path, block: Block, titles: Sequence[str]) -> None:
         titles = [f"{title}, class {label}" for title, (label,) in zip(titles, block.targets.tolist(), strict=True)]
     else:
         cells = [
-            [as_rgb(image), _as_grey(mask[:, :, 0])] for image, mask in zip(block.images, block.targets, strict=True)
+            [as_rgb(image), as_grey(mask[:, :, 0])] for image, mask in zip(block.images, block.targets, strict=True)
         ]
     _sheet([np.concatenate(_framed(parts), axis=0) for parts in cells], titles, across=10).save(path, optimize=True)
 
@@ -105,13 +111,12 @@ def draw_predictions(path: Path, block: Block, predictions: np.ndarray, titles: 
     cells = [
         [
             as_rgb(image),
-            _as_grey(mask[:, :, 0]),
-            _as_grey(predicted[:, :, 0]),
+            as_grey(mask[:, :, 0]),
+            as_grey(predicted[:, :, 0]),
             kinds_of(mask[:, :, 0] > 0, predicted[:, :, 0] > THRESHOLD),
         ]
         for image, mask, predicted in zip(block.images, block.targets, predictions, strict=True)
     ]
-    titles = [f"{title}: image, mask, prediction, kinds of pixels" for title in titles]
     sheet = _sheet([np.concatenate(_framed(parts), axis=1) for parts in cells], titles, across=2)
     _with_colours_explained(sheet).save(path, optimize=True)
 
@@ -129,19 +134,28 @@ def draw_probabilities(path: Path, images: Sequence[tuple[np.ndarray, np.ndarray
         One for each.
     """
     cells = [
-        np.concatenate(_framed([as_rgb(image), _as_grey(probabilities)]), axis=1) for image, probabilities in images
+        np.concatenate(_framed([as_rgb(image), as_grey(probabilities)]), axis=1) for image, probabilities in images
     ]
     _sheet(cells, titles, across=4).save(path, optimize=True)
 
 
-def draw_montage(path: Path, block: Block) -> None:
+def draw_montage(path: Path, block: Block, across: int | None = None, widest: int = WIDEST) -> None:
     """Draw many images close together, in rows from left to right, with their masks outlined if they have any.
 
-    Images are made smaller so that the picture is at most `WIDEST` wide, as far as they can still be told apart.
+    Parameters
+    ----------
+    path : Path
+        The picture, a PNG or WebP file.
+    block : Block
+        The pairs.
+    across : int, optional
+        Images in a row; if not given, as many as make it a square.
+    widest : int
+        Pixels that it is to be wide at most; images are made smaller for it, as far as they can still be told apart.
     """
     height, width = block.images.shape[1:3]
-    across = int(np.ceil(np.sqrt(len(block.images) * height / width)))
-    factor = min(1.0, max(LEAST / max(height, width), WIDEST / (across * (width + 1))))
+    across = across or int(np.ceil(np.sqrt(len(block.images) * height / width)))
+    factor = min(1.0, max(LEAST / max(height, width), widest / (across * (width + 1))))
     high, wide = max(1, round(height * factor)), max(1, round(width * factor))
     down = -(-len(block.images) // across)
     sheet = np.full((down * (high + 1), across * (wide + 1), 3), 255, np.uint8)
@@ -210,11 +224,6 @@ def _as_url(picture: Image.Image, quality: int) -> str:
     return f"data:image/webp;base64,{base64.b64encode(content.getvalue()).decode()}"
 
 
-def _as_grey(values: np.ndarray) -> np.ndarray:
-    """Numbers in [0, 1], (h, w), from black to white; uint8, (h, w, 3)."""
-    return np.repeat(np.rint(values * 255).astype(np.uint8)[:, :, None], 3, axis=2)
-
-
 def _framed(parts: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Images (h, w, 3) as large as they are looked at, with a little white around them."""
     height, width = parts[0].shape[:2]
@@ -255,7 +264,8 @@ def _with_colours_explained(sheet: Image.Image) -> Image.Image:
     taller = Image.new("RGB", (max(sheet.width, LEGEND_PIXELS), sheet.height + 3 * TEXT), "white")
     taller.paste(sheet, (0, 0))
     drawing = ImageDraw.Draw(taller)
-    left, top = 0.0, sheet.height + TEXT
+    left, top = 2.5 * TEXT + font.getlength(LEGEND), sheet.height + TEXT
+    drawing.text((0, top - 1), LEGEND, "black", font)
     for name, colour in KINDS.items():
         drawing.rectangle((left, top, left + 2 * TEXT, top + TEXT), colour, "grey")
         drawing.text((left + 2.5 * TEXT, top - 1), name, "black", font)

@@ -29,10 +29,12 @@ TEMPLATE = Path("stages/report.html")
 PAGE = Path("metrics/report.html")
 PICTURES = Path("metrics/pictures")
 SCRIPT = Path("metrics/vega.js")
+OVERVIEW = Path("metrics/core.webp")  # for README.md, small enough for git
+OVERVIEW_PIXELS = 840
 
 RANDOM = 10  # pairs of which some are shown as they come
 FIRST = 20  # of the core
-MOST_THUMBNAILS = 2000  # beyond that the page would be larger than mail takes
+MOST_SHOWN = 2000  # pairs of the core on one sheet, and with thumbnails; more would be too large to look at, or to mail
 THUMBNAIL = 64  # pixels
 PACKAGES = ("tensorflow", "keras", "numpy", "zarr", "dvc")
 KINDS = ("test", "rejected", "chosen", "excluded")
@@ -49,8 +51,13 @@ def main() -> None:
             f"{CORE_TABLE}: {len(table)} lines, {CORE} holds {len(core)} pairs; "
             f"`dvc checkout --force {CORE_TABLE} {CORE}` restores both"
         )
-    with whole(PAGE, PICTURES, SCRIPT) as (page, folder, script), Progress("report", 4, "part") as progress:
+    with (
+        whole(PAGE, PICTURES, SCRIPT, OVERVIEW) as (page, folder, script, overview),
+        Progress("report", 4, "part") as progress,
+    ):
         folder.mkdir()
+        first = range(min(FIRST, len(core)))
+        pictures.draw_montage(overview, core.read(first), across=RANDOM, widest=OVERVIEW_PIXELS)
         _draw_pairs(folder, pool, core, table)
         progress.show(1)
         _draw_worst(folder, {"test": test, "rejected": pool})
@@ -83,7 +90,7 @@ def _draw_pairs(folder: Path, pool: Pairs, core: Pairs, table: Sequence[Mapping[
         ("first_chosen", np.arange(min(FIRST, len(core)))),
     ):
         pictures.draw_pairs(folder / f"{name}.png", core.read(places), [titles[place] for place in places])
-    pictures.draw_montage(folder / "core.png", core.read(range(len(core))))
+    pictures.draw_montage(folder / "core.png", core.read(range(min(MOST_SHOWN, len(core)))))
 
 
 def _draw_worst(folder: Path, sets: Mapping[str, Pairs]) -> None:
@@ -104,17 +111,17 @@ def _rows_of_core(core: Pairs, table: Sequence[Mapping[str, str]]) -> list[dict[
         lines = table[start : start + RANDOM]
         block = core.read(range(start, start + len(lines)))
         for line, thumbnails in zip(lines, _thumbnails(block), strict=True):
-            shown = thumbnails if len(found) < MOST_THUMBNAILS else []
+            shown = thumbnails if len(found) < MOST_SHOWN else []
             found.append({**line, "thumbnails": shown})
     return found
 
 
 def _thumbnails(block: Block) -> list[list[str]]:
-    """Of each pair its image, and with the mask outlined; as data URLs."""
+    """Of each pair its image, and its mask if it has one; as data URLs."""
     views = [[pictures.as_rgb(image)] for image in block.images]
     if block.targets.ndim == 4:
-        for view, image, mask in zip(views, block.images, block.targets, strict=True):
-            view.append(pictures.outlined(image, mask))
+        for view, mask in zip(views, block.targets, strict=True):
+            view.append(pictures.as_grey(mask[:, :, 0]))
     return [[pictures.thumbnail(each, THUMBNAIL) for each in view] for view in views]
 
 

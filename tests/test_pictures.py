@@ -14,6 +14,7 @@ from stages.store import Block
 
 MASK = np.zeros((8, 8, 1), np.uint8)
 MASK[2:6, 2:6] = 1
+TITLE = pictures.TEXT + 2 * pictures.GAP  # its height
 
 
 def block(count: int, size: int = 8, channels: int = 3, dtype: str = "uint8", labels: bool = False) -> Block:
@@ -71,8 +72,10 @@ def test_images_of_any_kind_become_rgb(channels: int, dtype: str) -> None:
 
 def test_an_outline_is_the_edge_of_the_mask_and_nothing_else() -> None:
     image = block(1).images[0]
-    edge = MASK[:, :, 0].astype(bool)
-    edge[3:5, 3:5] = False
+    edge = np.zeros((8, 8), bool)
+    edge[1:7, 1:7] = True
+    edge[3:5, 3:5] = False  # and the outer corners are not next to a pixel of the mask
+    edge[[1, 1, 6, 6], [1, 6, 1, 6]] = False
     found = pictures.outlined(image, MASK)
     assert (found[edge] == pictures.OUTLINE).all()
     assert np.array_equal(found[~edge], image[~edge])
@@ -86,9 +89,9 @@ def test_pairs_are_drawn_with_all_of_their_masks(tmp_path: Path, count: int, lab
     given = block(count, labels=labels)
     for number, image in enumerate(given.images):
         top, left = number // 10 * (len(drawn) // -(-count // 10)), number % 10 * (drawn.shape[1] // min(10, count))
-        found = drawn[top + 20 :, left:][: pictures.PANEL : 16, : pictures.PANEL : 16]
+        found = drawn[top + TITLE :, left:][: pictures.PANEL : 16, : pictures.PANEL : 16]
         assert np.array_equal(found, image)
-    masks = drawn[20 + pictures.PANEL + pictures.GAP :][: pictures.PANEL : 16, : pictures.PANEL : 16]
+    masks = drawn[TITLE + pictures.PANEL + pictures.GAP :][: pictures.PANEL : 16, : pictures.PANEL : 16]
     assert labels or np.array_equal(masks, np.repeat(MASK * 255, 3, axis=2))
 
 
