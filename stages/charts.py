@@ -58,7 +58,7 @@ def line(
     labels : tuple of str
         Of the axes.
     mark : {"line", "point", "bar"}
-        What is drawn.
+        What is drawn; bars stand at 0, 1, 2 and so on.
     rule : float, optional
         A height at which a dashed line is drawn across.
     scale : mapping, optional
@@ -70,11 +70,14 @@ def line(
         An SVG element.
     """
     given = [{x: point[x], y: point[y]} for point in points if point[x] is not None and point[y] is not None]
-    style = _STYLES[mark] | ({"size": max(1, 0.8 * WIDTH / max(1, len(given)))} if mark == "bar" else {})
+    style, across = _STYLES[mark], {}
+    if mark == "bar":
+        style = {"size": max(1, 0.8 * WIDTH / max(1, len(given)))}
+        across = {"domain": [-1, len(given)], "nice": False}
     layers: list[dict[str, Any]] = [
         {
             "mark": {"type": mark, "color": COLOURS[0], **style},
-            "encoding": {"x": _axis(x, labels[0]), "y": _axis(y, labels[1], scale)},
+            "encoding": {"x": _axis(x, labels[0], across), "y": _axis(y, labels[1], scale)},
         }
     ]
     if rule is not None:
@@ -111,7 +114,7 @@ def lines(
 _STYLES: dict[str, dict[str, Any]] = {
     "line": {"strokeWidth": 2},
     "point": {"filled": True, "size": 14, "opacity": 0.8},
-    "bar": {},
+    "bar": {},  # as wide as there is room for
 }
 
 
