@@ -81,19 +81,37 @@ def line(
         }
     ]
     if rule is not None:
-        layers.append(
-            {
-                "mark": {"type": "rule", "color": COLOURS[1], "strokeDash": [6, 3], "strokeWidth": 1.5},
-                "encoding": {"y": {"datum": rule}},
-            }
-        )
+        layers.append(_rule("y", rule))
     return _draw({"data": {"values": given}, "layer": layers})
 
 
 def lines(
-    columns: Mapping[str, Sequence[float | None]], x: str, labels: tuple[str, str], scale: Mapping[str, Any]
+    columns: Mapping[str, Sequence[float | None]],
+    x: str,
+    labels: tuple[str, str],
+    rule: float,
+    scale: Mapping[str, Any],
 ) -> str:
-    """Several curves with points, of the columns of a table against that one of them that is called ``x``; an SVG."""
+    """Several curves with points, of a table of scores.
+
+    Parameters
+    ----------
+    columns : mapping of str to sequence
+        The table; absent values are left out.
+    x : str
+        Its column of scores; every other one is a curve.
+    labels : tuple of str
+        Of the axes.
+    rule : float
+        A score at which a dashed line is drawn upright.
+    scale : mapping
+        Of the upright axis, as Vega-Lite has it.
+
+    Returns
+    -------
+    str
+        An SVG element.
+    """
     names = [name for name in columns if name != x]
     given = [
         {x: place, "share": value, "kind": name}
@@ -102,13 +120,14 @@ def lines(
         if value is not None
     ]
     encoding = {
-        "x": _axis(x, labels[0]),
+        "x": _axis(x, labels[0], {"domain": [0, max(place for place in columns[x] if place is not None)]}),
         "y": _axis("share", labels[1], scale),
         "color": {"field": "kind", "scale": {"domain": names, "range": COLOURS[: len(names)]}},
         "strokeDash": {"field": "kind", "scale": {"domain": names, "range": DASHES[: len(names)]}},
         "shape": {"field": "kind", "scale": {"domain": names}},
     }
-    return _draw({"data": {"values": given}, "mark": {"type": "line", "point": {"size": 50}}, "encoding": encoding})
+    curves = {"data": {"values": given}, "mark": {"type": "line", "point": {"size": 50}}, "encoding": encoding}
+    return _draw({"layer": [curves, _rule("x", rule)]})
 
 
 _STYLES: dict[str, dict[str, Any]] = {
@@ -120,6 +139,12 @@ _STYLES: dict[str, dict[str, Any]] = {
 
 def _axis(field: str, title: str, scale: Mapping[str, Any] | None = None) -> dict[str, Any]:
     return {"field": field, "type": "quantitative", "title": title, "scale": dict(scale or {})}
+
+
+def _rule(axis: str, value: float) -> dict[str, Any]:
+    """A dashed line at a value of an axis."""
+    mark = {"type": "rule", "color": INK, "strokeDash": [6, 3], "strokeWidth": 1.5}
+    return {"data": {"values": [{}]}, "mark": mark, "encoding": {axis: {"datum": value}}}
 
 
 def _draw(chart: Mapping[str, Any]) -> str:

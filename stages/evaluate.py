@@ -80,8 +80,8 @@ def main() -> None:
         parts = {name: FITS[pool.layout.target].from_table(table) for name, table in tables.items()}
         scores = {name: pair_score(fit) for name, fit in parts.items()}
         kept = np.delete(np.arange(len(test)), dropped)
-        suspected = _suspects(rejected, scores["rejected"], rejecting)
-        tested = _lowest_first(kept, scores["test"])
+        suspected = _suspects(rejected, scores["rejected"], _closeness(parts["rejected"]), rejecting)
+        tested = _lowest_first(kept, scores["test"], _closeness(parts["test"]))
         for table, header, lines, pairs in (
             (suspects, SUSPECT, suspected, pool),
             (test_scores, SUSPECT[:2], tested, test),
@@ -159,15 +159,20 @@ def _of_labels(fit: LabelFit) -> dict[str, Any]:
     }
 
 
+def _closeness(fit: Fit) -> np.ndarray:
+    """What tells pairs of one score apart, whose steps may be coarse: IoU, or the probability of the true class."""
+    return iou(fit.mask) if isinstance(fit, MaskFit) else fit.true
+
+
 def _suspects(
-    rows: np.ndarray, scores: np.ndarray, when_rejected: Mapping[int, float | None]
+    rows: np.ndarray, scores: np.ndarray, closeness: np.ndarray, when_rejected: Mapping[int, float | None]
 ) -> list[tuple[int, float, float | None]]:
     """Rejected rows with their scores now and then, the lowest first: often it is the mask that is wrong."""
-    return [(row, score, when_rejected.get(row)) for row, score in _lowest_first(rows, scores)]
+    return [(row, score, when_rejected.get(row)) for row, score in _lowest_first(rows, scores, closeness)]
 
 
-def _lowest_first(rows: np.ndarray, scores: np.ndarray) -> list[tuple[int, float]]:
-    lowest = np.argsort(scores, kind="stable")
+def _lowest_first(rows: np.ndarray, scores: np.ndarray, closeness: np.ndarray) -> list[tuple[int, float]]:
+    lowest = np.lexsort((closeness, scores))
     return list(zip(rows[lowest].tolist(), scores[lowest].tolist(), strict=True))
 
 

@@ -131,6 +131,7 @@ def _charts(params: Params, metrics: Mapping[str, Any], table: Sequence[Mapping[
     core = _numbers([{key: line[key] for key in ("order", "epochs")} for line in table])
     shares = {name: [line[name] for line in scores] for name in scores[0]}
     below = {"score": shares["score"], "pool": [share or None for share in shares.pop("pool_below")]}
+    bar = metrics["evaluate"]["bar"]
     share_of_pairs = ("score, lower end of a step", "share of pairs")
     found = {}
     if any(line["score"] is not None for line in seed):
@@ -144,10 +145,10 @@ def _charts(params: Params, metrics: Mapping[str, Any], table: Sequence[Mapping[
         found["walk_loss"] = charts.line(walk, "selected", "loss", ("pairs chosen", "loss, last epoch"), "point")
     if any(line["epochs"] for line in core):
         found["epochs"] = charts.line(core, "order", "epochs", ("place in the core", "epochs"), "bar")
-    found["scores"] = charts.lines(shares, "score", share_of_pairs, {"domainMin": 0})
+    found["scores"] = charts.lines(shares, "score", share_of_pairs, bar, {"domainMin": 0})
     if any(below["pool"]):
         found["pool_below"] = charts.lines(
-            below, "score", ("score", "share of the pool below it, logarithmic"), {"type": "log"}
+            below, "score", ("score", "share of the pool below it, logarithmic"), bar, {"type": "log"}
         )
     return found
 

@@ -49,7 +49,7 @@ def test_curves_of_several_kinds_differ_in_colour_dashes_and_shape() -> None:
         "test": [0.1, 0.2, 0.7],
         "rejected": [0.0, None, 1.0],
     }
-    svg = charts.lines(columns, "score", ("score", "share"), {"domainMin": 0})
+    svg = charts.lines(columns, "score", ("score", "share"), 0.8, {"domainMin": 0})
     assert {"test", "rejected", "score", "share"} <= set(texts(svg))
     assert all(colour in svg for colour in charts.COLOURS[:2])
     assert charts.COLOURS[2] not in svg
@@ -57,7 +57,7 @@ def test_curves_of_several_kinds_differ_in_colour_dashes_and_shape() -> None:
 
 def test_shares_can_stand_on_a_logarithmic_axis() -> None:
     columns = {"score": [0.1, 0.2, 0.3], "pool": [0.001, 0.01, 1.0]}
-    ticks = texts(charts.lines(columns, "score", ("score", "share"), {"type": "log"}))
+    ticks = texts(charts.lines(columns, "score", ("score", "share"), 0.2, {"type": "log"}))
     assert {0.001, 0.01, 0.1, 1.0} <= {float(tick) for tick in ticks if tick.replace(".", "").isdecimal()}
 
 

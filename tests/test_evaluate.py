@@ -150,13 +150,14 @@ def test_an_interrupted_evaluation_goes_on_where_it_was(tmp_path: Path, monkeypa
 
 def test_suspects_are_the_rejected_with_the_lowest_score_first_and_what_it_was_then() -> None:
     rows, scores = np.array([2, 5, 6, 9]), np.array([0.75, 0.25, 0.75, 0.0])
-    assert _suspects(rows, scores, {2: 0.9, 6: None, 9: 1.1}) == [
+    closeness = np.array([0.8, 0.1, 0.7, 0.9])
+    assert _suspects(rows, scores, closeness, {2: 0.9, 6: None, 9: 1.1}) == [
         (9, 0.0, 1.1),
         (5, 0.25, None),
+        (6, 0.75, None),  # before the other of that score, which is closer
         (2, 0.75, 0.9),
-        (6, 0.75, None),
     ]
-    assert _suspects(rows[:0], scores[:0], {}) == []
+    assert _suspects(rows[:0], scores[:0], scores[:0], {}) == []
 
 
 POOL, TEST = 6, 5
@@ -272,9 +273,9 @@ def test_suspects_are_written_with_their_files_the_worst_first(stage: Path) -> N
     evaluate.main()
     assert lines_of(evaluate.SUSPECTS) == [
         ["row", "score", "score_when_rejected", "file", "top", "left"],
+        ["5", "0.0", "0.95", "images/5.png", "0", "5"],
         ["2", "0.0", "0.9", "images/2.png", "0", "2"],
         ["3", "0.0", "", "images/3.png", "0", "3"],
-        ["5", "0.0", "0.95", "images/5.png", "0", "5"],
         ["0", "1.1", "1.1", "images/0.png", "0", "0"],
     ]
     assert figures()["excluded"]["pairs"] == 1
@@ -293,7 +294,7 @@ def test_the_worst_predictions_are_kept_beside_their_rows(stage: Path, monkeypat
     evaluate.main()
     worst = read_output(evaluate.WORST, read_arrays)
     assert {name: array.tolist() for name, array in worst.items() if name.endswith("rows")} == {
-        "rejected_rows": [2, 3, 4],
+        "rejected_rows": [5, 2, 3],
         "test_rows": [0, 2, 4],
     }
     for name in ("rejected_predictions", "test_predictions"):

@@ -24,11 +24,8 @@ QUEUE_SECONDS = 300
 # Run as they stand, in this order, in a project after its first run.
 AS_THEY_ARE = [
     "dvc repro",
-    "dvc exp show",
-    "dvc metrics diff",
     "dvc params diff --all",
     "dvc plots show",
-    "dvc plots diff HEAD workspace",
     "dvc repro --force --single-item generate@train",
     "git checkout params.yaml",
     "git checkout metrics",
@@ -48,7 +45,6 @@ AS_THEY_ARE = [
 
 # Experiments, each with the stages that have to run.
 EXPERIMENTS = {
-    "dvc exp run -S precision=0.9": ["train_seed", "select", "evaluate", "report"],
     "dvc exp run -S select.order_seed=1": ["train_seed", "select", "evaluate", "report"],
     "dvc exp run -S network.name=bn_unet": ["train_seed", "select", "evaluate", "report"],
     "dvc exp run -S select.strategy=k_center -S select.size=300": ["train_seed", "select", "evaluate", "report"],
@@ -67,6 +63,15 @@ QUEUED = [
     "dvc queue status",
 ]
 
+COMPARED = [
+    "dvc exp save --name this",
+    "dvc exp run --name stricter -S precision=0.9",
+    "dvc metrics diff this stricter",
+    "dvc plots diff this stricter",
+    "dvc exp show --only-changed",
+    "dvc exp apply this",
+]
+
 # What other tests run, or CI, or nobody but a person; with who does, or why not.
 ELSEWHERE = {
     "git clone <this repository> traincore": "CI starts with it",
@@ -82,7 +87,9 @@ ELSEWHERE = {
     "python -m tests.benchmarks airbus": "minutes of full load",
     "python -m tests.benchmarks policy": "hours of full load",
     "python -m tests.benchmarks triage": "needs the full run",
-    "dvc plots diff": "the same with revisions",
+    "dvc plots diff": "the same with names",
+    "dvc exp show": "the same with an option",
+    "dvc exp run -S precision=0.9": "the same with a name",
     "dvc exp run -S network.name=mine": "tests/test_variants.py",
     "dvc exp run -S select.exclude=kept/core.csv": "tests/test_variants.py",
     "dvc exp run -S select.start_from=kept -S dataset.train_count=20000": "tests/test_variants.py",
@@ -106,7 +113,7 @@ def shown() -> set[str]:
 
 def test_every_command_is_run_by_a_test_or_it_is_said_why_not() -> None:
     commands = {line for line in shown() if not PLACEHOLDERS.search(line)}
-    assert commands == {*AS_THEY_ARE, *EXPERIMENTS, *QUEUED, *ELSEWHERE}
+    assert commands == {*AS_THEY_ARE, *EXPERIMENTS, *COMPARED, *QUEUED, *ELSEWHERE}
 
 
 def small(command: str, folder: Path) -> str:
@@ -167,6 +174,14 @@ def test_an_experiment_runs_as_it_is_shown(restored: Path, tmp_path: Path, comma
     assert stages_run(output) == EXPERIMENTS[command]
     assert metrics(restored, "select")["selected"] > 0
     assert (restored / "metrics/report.html").exists()
+
+
+def test_experiments_are_compared_as_it_is_shown(restored: Path, tmp_path: Path) -> None:
+    said = {command: succeed(restored, *small(command, tmp_path).split()) for command in COMPARED}
+    assert "metrics/evaluate.json" in said["dvc metrics diff this stricter"]
+    assert "stricter" in said["dvc exp show --only-changed"]
+    assert "dvc_plots/index.html" in said["dvc plots diff this stricter"]
+    assert succeed(restored, "git", "status", "--porcelain", "params.yaml", "dvc.lock", "metrics") == ""
 
 
 def test_experiments_run_from_the_queue(restored: Path, tmp_path: Path) -> None:

@@ -116,6 +116,7 @@ def test_the_report_answers_with_the_figures_of_the_run(stage: Path) -> None:
         ),
         ("select", {"certified": False, "passes": 10}, "Not certified: the last pass that select.max_passes allows"),
         ("select", {"strategy": "random", "certified": None}, "This strategy gives no certificate; 3 pairs"),
+        ("select", {"stalled_rounds": 1}, "1 training round ended at select.max_epochs"),
         ("select", {"stalled_rounds": 4}, "4 training rounds ended at select.max_epochs"),
         ("audit", {"leaking_test_pairs": 7}, "7 test pairs share an image with the pool"),
         ("audit", {"within_pool": {"exact": 2, "near": 1, "shifted": 0}}, "Within the pool it found 3 copies"),
@@ -253,11 +254,13 @@ def test_the_report_of_a_real_run_agrees_with_its_metrics(project: Path) -> None
 def test_report_and_plots_follow_another_precision_and_back(project: Path) -> None:
     before = (project / report.PAGE).read_text()
     curve = (project / "metrics/plots/walk.csv").read_text()
+    succeed(project, "dvc", "exp", "save", "--name", "this")  # as the report says
     succeed(project, "dvc", "exp", "run", "--name", "stricter", "-S", "precision=0.5")
     assert "precision 0.5 times" in text(project / report.PAGE)
-    page = succeed(project, "dvc", "plots", "diff", "HEAD", "workspace")
+    assert "evaluate.json" in succeed(project, "dvc", "metrics", "diff", "this", "stricter")
+    page = succeed(project, "dvc", "plots", "diff", "this", "stricter")
     shown = Path(re.findall(r"file://(\S+)", page)[-1])
-    check_plots(shown, {"HEAD", "workspace"})
+    check_plots(shown, {"this", "stricter"})
     succeed(project, "git", "checkout", "--quiet", "--force", ".")
     succeed(project, "dvc", "checkout", "--force", "--quiet")
     assert (project / report.PAGE).read_text() == before
