@@ -96,7 +96,7 @@ ELSEWHERE = {
     "dvc exp run -S select.passes=until_certified": "tests/test_pipeline.py",
     "dvc exp run -S dataset.interference=triangle": "tests/test_ellipses.py, and the study of triangles",
     "dvc exp run -S dataset.name=folder -S dataset.path=membrane -S dataset.image_size=128 "
-    "-S 'dataset.mask_values=[0]' \\": "twenty minutes on images that are not here; the options by tests/test_folder.py",
+    "-S 'dataset.mask_values=[0]' \\": "minutes, of images that are not here; tests/test_folder.py has the options",
     "dvc exp run -S dataset.name=folder -S dataset.path=my_images": "the same with the size of tiles",
     "dvc exp run -S dataset.name=fashion_mnist -S network.name=cnn -S select.strategy=everything": (
         "tests/test_fashion_mnist.py and tests/test_variants.py, on images of their own"
