@@ -145,7 +145,7 @@ def draw_montage(path: Path, block: Block, across: int | None = None, widest: in
     Parameters
     ----------
     path : Path
-        The picture, a PNG or WebP file.
+        The picture, a PNG or JPEG file.
     block : Block
         The pairs.
     across : int, optional
@@ -164,7 +164,7 @@ def draw_montage(path: Path, block: Block, across: int | None = None, widest: in
         small = np.asarray(Image.fromarray(drawn).resize((wide, high), Image.Resampling.BOX))
         top, left = number // across * (high + 1), number % across * (wide + 1)
         sheet[top : top + high, left : left + wide] = small
-    Image.fromarray(sheet).save(path, optimize=True)
+    Image.fromarray(sheet).save(path, optimize=True, quality=75)  # the quality of a JPEG; a PNG has none
 
 
 def draw_heat_map(path: Path, cells: Mapping[tuple[str, str], float], title: str) -> None:

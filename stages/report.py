@@ -29,7 +29,7 @@ TEMPLATE = Path("stages/report.html")
 PAGE = Path("metrics/report.html")
 PICTURES = Path("metrics/pictures")
 SCRIPT = Path("metrics/vega.js")
-OVERVIEW = Path("metrics/core.webp")  # for README.md, small enough for git
+OVERVIEW = Path("metrics/core.jpg")  # for README.md, small enough for git
 OVERVIEW_PIXELS = 840
 
 RANDOM = 10  # pairs of which some are shown as they come

@@ -8,9 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from tests.project import ROOT, metrics, stages_run, succeed
 
@@ -48,9 +46,6 @@ EXPERIMENTS = {
     "dvc exp run -S select.order_seed=1": ["train_seed", "select", "evaluate", "report"],
     "dvc exp run -S network.name=bn_unet": ["train_seed", "select", "evaluate", "report"],
     "dvc exp run -S select.strategy=k_center -S select.size=300": ["train_seed", "select", "evaluate", "report"],
-    "dvc exp run -S dataset.name=folder -S dataset.path=my_images -S dataset.image_size=128": [
-        "generate@train", "generate@test", "audit", "train_seed", "select", "evaluate", "report",
-    ],
     "dvc exp run -S dataset.train_count=600 -S dataset.test_count=200 -S dataset.image_size=64 "
     "-S network.base_filters=8": [
         "generate@train", "generate@test", "audit", "train_seed", "select", "evaluate", "report",
@@ -97,7 +92,8 @@ ELSEWHERE = {
     "dvc exp run -S dataset.interference=triangle": "tests/test_ellipses.py, and the study of triangles",
     "dvc exp run -S dataset.name=folder -S dataset.path=membrane -S dataset.image_size=128 "
     "-S 'dataset.mask_values=[0]' \\": "minutes, of images that are not here; tests/test_folder.py has the options",
-    "dvc exp run -S dataset.name=folder -S dataset.path=my_images": "the same with the size of tiles",
+    "dvc exp run -S dataset.name=folder -S dataset.path=my_images": "tests/test_variants.py",
+    "dvc exp run -S dataset.name=folder -S dataset.path=my_images -S dataset.image_size=128": "tests/test_variants.py",
     "dvc exp run -S dataset.name=fashion_mnist -S network.name=cnn -S select.strategy=everything": (
         "tests/test_fashion_mnist.py and tests/test_variants.py, on images of their own"
     ),
@@ -125,7 +121,6 @@ def small(command: str, folder: Path) -> str:
         ("train_count=600", "train_count=44"),
         ("test_count=200", "test_count=10"),
         ("image_size=64", "image_size=32"),
-        ("image_size=128", "image_size=16"),
         ("size=300", "size=8"),
         ("base_filters=8", "base_filters=4"),
         ("/mnt/store", str(folder / "store")),
@@ -154,24 +149,8 @@ def restored(copied: Path) -> Iterator[Path]:
     succeed(copied, "dvc", "checkout", "--force", "--quiet")
 
 
-def make_images(folder: Path) -> None:
-    """Images of 32 by 32 with bright squares, and their masks."""
-    stream = np.random.default_rng(0)
-    for name in ("images", "masks"):
-        (folder / name).mkdir(parents=True)
-    for number in range(8):
-        mask = np.zeros((32, 32), np.uint8)
-        top, left = stream.integers(2, 18, 2)
-        mask[top : top + 12, left : left + 12] = 255
-        noise = stream.integers(0, 100, (32, 32, 3)).astype(np.uint8)
-        Image.fromarray(noise + mask[:, :, None] // 2).save(folder / f"images/{number}.png")
-        Image.fromarray(mask).save(folder / f"masks/{number}.png")
-
-
 @pytest.mark.parametrize("command", EXPERIMENTS)
 def test_an_experiment_runs_as_it_is_shown(restored: Path, tmp_path: Path, command: str) -> None:
-    if "my_images" in command:
-        make_images(restored / "my_images")
     output = succeed(restored, *small(command, tmp_path).split())
     assert stages_run(output) == EXPERIMENTS[command]
     assert metrics(restored, "select")["selected"] > 0

@@ -12,7 +12,8 @@ sys.path.insert(0, ".")
 
 from stages import params
 
-CHOICES = "stages/choices.yaml"  # of which dvc.yaml declares lines
+PARAMETERS = "stages/choices.yaml"  # of which dvc.yaml declares lines
+NOTHING = "stages/none/"  # stands for files that a parameter names
 
 read: set[str] = set()
 opened: set[str] = set()  # files beside the code that the stage opens
@@ -33,7 +34,7 @@ def recording_getattribute(section: params.Section, name: str) -> object:
 
 def remember_opened(event: str, arguments: tuple[object, ...]) -> None:
     path = str(arguments[0]) if event == "open" else ""
-    if path.startswith("stages/") and not path.endswith((".py", ".pyc", CHOICES)):
+    if path.startswith("stages/") and not path.startswith((PARAMETERS, NOTHING)) and not path.endswith((".py", ".pyc")):
         opened.add(path)
 
 
