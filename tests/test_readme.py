@@ -138,6 +138,7 @@ def copied(reproduced: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the reproduced project that these tests may do anything to."""
     copy = tmp_path_factory.mktemp("readme") / "project"
     shutil.copytree(reproduced, copy, symlinks=True, ignore=shutil.ignore_patterns("tmp"))
+    succeed(copy, "dvc", "exp", "remove", "--all-commits")  # those of other tests
     return copy
 
 
