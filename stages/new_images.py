@@ -18,7 +18,6 @@ MODEL = Path("models/core.keras")
 CORE = Path("data/core.zarr")
 BATCH = 50
 PATTERN = "**/*"
-THRESHOLD = 0.5  # of the probability of a pixel that belongs to a mask, as in evaluation
 
 
 class Mapped(NamedTuple):

@@ -9,7 +9,8 @@ import numpy as np
 
 from stages.entry import run, whole
 from stages.errors import UserError
-from stages.new_images import THRESHOLD, Mapper, find_images, read_arguments
+from stages.new_images import Mapper, find_images, read_arguments
+from stages.pictures import THRESHOLD
 from stages.progress import Progress
 
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from stages import pictures
 from stages.entry import run, whole, write_csv
-from stages.new_images import THRESHOLD, Mapper, find_images, read_arguments
+from stages.new_images import Mapper, find_images, read_arguments
+from stages.pictures import THRESHOLD
 from stages.progress import Progress
 from stages.scores import tier
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.project import ROOT, STAGES, make_small_project, stages_run, succeed
+from tests.project import ROOT, STAGES, make_small_project, restore, stages_run, succeed
 
 Change = Callable[..., None]
 
@@ -54,5 +54,4 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def project(reproduced: Path) -> Iterator[Path]:
     """The reproduced project; whatever a test does to it is undone."""
     yield reproduced
-    succeed(reproduced, "git", "checkout", "--quiet", "--force", ".")
-    succeed(reproduced, "dvc", "checkout", "--force", "--quiet")
+    restore(reproduced)

@@ -106,6 +106,12 @@ def succeed(folder: Path, *command: str, **variables: str) -> str:
     return result.stdout
 
 
+def restore(folder: Path) -> None:
+    """Put back what the last commit of a project holds, parameters and results."""
+    succeed(folder, "git", "checkout", "--quiet", "--force", ".")
+    succeed(folder, "dvc", "checkout", "--force", "--quiet")
+
+
 def metrics(folder: Path, name: str) -> dict[str, Any]:
     """What a stage wrote to metrics/{name}.json."""
     values: dict[str, Any] = json.loads((folder / "metrics" / f"{name}.json").read_text())

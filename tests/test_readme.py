@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from tests.project import ROOT, metrics, stages_run, succeed
+from tests.project import ROOT, metrics, restore, stages_run, succeed
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROGRAMS = re.compile(r"(dvc|make|python|git|source|cd|pip|TRAINCORE_\w+=\S+ dvc) ")
@@ -146,8 +146,7 @@ def copied(reproduced: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def restored(copied: Path) -> Iterator[Path]:
     """The copy; parameters and results are put back."""
     yield copied
-    succeed(copied, "git", "checkout", "--quiet", "--force", ".")
-    succeed(copied, "dvc", "checkout", "--force", "--quiet")
+    restore(copied)
 
 
 @pytest.mark.parametrize("command", EXPERIMENTS)

@@ -17,7 +17,7 @@ from stages.errors import UserError
 from stages.store import Origins
 from tests.browser import opened
 from tests.conftest import Change
-from tests.project import core_of, metrics, succeed
+from tests.project import core_of, metrics, restore, succeed
 from tests.sets import write_set
 
 TEN_MEGABYTES = 10 * 2**20
@@ -261,8 +261,7 @@ def test_report_and_plots_follow_another_precision_and_back(project: Path) -> No
     page = succeed(project, "dvc", "plots", "diff", "this", "stricter")
     shown = Path(re.findall(r"file://(\S+)", page)[-1])
     check_plots(shown, {"this", "stricter"})
-    succeed(project, "git", "checkout", "--quiet", "--force", ".")
-    succeed(project, "dvc", "checkout", "--force", "--quiet")
+    restore(project)
     assert (project / report.PAGE).read_text() == before
     assert (project / "metrics/plots/walk.csv").read_text() == curve
 
