@@ -19,6 +19,20 @@ def test_nothing_runs_when_nothing_changed(project: Path) -> None:
     assert succeed(project, "git", "status", "--porcelain") == ""
 
 
+@pytest.mark.parametrize("share", [0, 0.001, 0.3, 0.9])
+def test_a_lock_file_that_a_kill_cut_costs_no_work(project: Path, share: float) -> None:
+    """DVC writes it in place; what is left of it is refused, or is the lock of fewer stages."""
+    lock = project / "dvc.lock"
+    whole = lock.read_bytes()
+    lock.write_bytes(whole[: int(share * len(whole))])
+    first = run(project, "dvc", "repro")
+    assert stages_run(first.stdout) == []
+    if first.returncode != 0:
+        lock.unlink()
+    assert stages_run(succeed(project, "dvc", "repro")) == []
+    assert lock.read_bytes() == whole
+
+
 def test_precision_reruns_all_but_generate_and_the_way_back_runs_nothing(project: Path) -> None:
     output = succeed(project, "dvc", "exp", "run", "--name", "other", "-S", "precision=0.4")
     assert stages_run(output) == ["train_seed", "select", "evaluate", "report"]

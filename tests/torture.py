@@ -112,12 +112,21 @@ def _start(project: Path, command: list[str], shell: str) -> subprocess.Popen[by
 
 
 def _finish(project: Path, command: list[str]) -> str:
-    """Run the command to its end; returns what it printed."""
+    """Run the command to its end, after the remedy that README names if a kill cut DVC's lock file; what it printed."""
     result = run(project, *command)
+    lock = project / "dvc.lock"
+    if result.returncode != 0 and lock.exists() and _is_cut(lock, result.stderr):
+        print("a kill cut dvc.lock, which DVC writes in place: removed", flush=True)
+        lock.unlink()
+        result = run(project, *command)
     if result.returncode != 0:
         print(result.stdout[-2000:], result.stderr[-4000:], (project / ".dvc" / "tmp-output").read_text()[-3000:])
         raise SystemExit(f"{' '.join(command)} failed after it was disturbed")
     return result.stdout + result.stderr
+
+
+def _is_cut(lock: Path, error: str) -> bool:
+    return not lock.read_bytes().endswith(b"\n") or "'./dvc.lock'" in error
 
 
 def _apply(project: Path) -> None:
