@@ -116,8 +116,9 @@ def _finish(project: Path, command: list[str]) -> str:
     result = run(project, *command)
     lock = project / "dvc.lock"
     if result.returncode != 0 and lock.exists() and _is_cut(lock, result.stderr):
-        print("a kill cut dvc.lock, which DVC writes in place: removed", flush=True)
-        lock.unlink()
+        print("a kill cut dvc.lock, which DVC writes in place", flush=True)
+        if run(project, "git", "checkout", "dvc.lock").returncode != 0:
+            lock.unlink()
         result = run(project, *command)
     if result.returncode != 0:
         print(result.stdout[-2000:], result.stderr[-4000:], (project / ".dvc" / "tmp-output").read_text()[-3000:])
@@ -186,6 +187,20 @@ def _signal_stage(number: signal.Signals) -> Kill:
     return kill
 
 
+def _kill_in_lock_file(process: subprocess.Popen[bytes], project: Path) -> None:
+    """Kill when DVC next begins to write its lock file, in place and for some 50 ms; not at all if it never does."""
+    lock = project / "dvc.lock"
+    before = _modified(lock)
+    while process.poll() is None and _modified(lock) == before:
+        time.sleep(0.001)
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _modified(path: Path) -> int:
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
 KILLS: dict[str, Kill] = {
     "Ctrl-C": _signal_all(signal.SIGINT),
     "SIGTERM to all": _signal_all(signal.SIGTERM),
@@ -195,6 +210,7 @@ KILLS: dict[str, Kill] = {
     "SIGINT to the stage": _signal_stage(signal.SIGINT),
     "SIGTERM to the stage": _signal_stage(signal.SIGTERM),
     "SIGKILL to the stage": _signal_stage(signal.SIGKILL),
+    "SIGKILL as dvc.lock is written": _kill_in_lock_file,
 }
 
 
