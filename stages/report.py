@@ -105,14 +105,14 @@ def _draw_worst(folder: Path, sets: Mapping[str, Pairs]) -> None:
 
 
 def _rows_of_core(core: Pairs, table: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
-    """The lines of the table of the core, and how their pairs look."""
-    found: list[dict[str, Any]] = []
-    for start in range(0, len(table), RANDOM):
-        lines = table[start : start + RANDOM]
-        block = core.read(range(start, start + len(lines)))
-        for line, thumbnails in zip(lines, _thumbnails(block), strict=True):
-            shown = thumbnails if len(found) < MOST_SHOWN else []
-            found.append({**line, "thumbnails": shown})
+    """The lines of the table of the core, and how their pairs look, but for those beyond what a page can hold."""
+    found: list[dict[str, Any]] = [{**line, "thumbnails": []} for line in table]
+    shown = found[:MOST_SHOWN]
+    for start in range(0, len(shown), RANDOM):
+        lines = shown[start : start + RANDOM]
+        thumbnails = _thumbnails(core.read(range(start, start + len(lines))))
+        for line, each in zip(lines, thumbnails, strict=True):
+            line["thumbnails"] = each
     return found
 
 
