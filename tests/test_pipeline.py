@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from stages import params as stage_params
-from tests.project import CERTIFIED, STAGES, check_declarations, core_of, metrics, run, stages_run, succeed
+from tests.project import CERTIFIED, ROOT, STAGES, check_declarations, core_of, metrics, run, stages_run, succeed
 
 
 def test_nothing_runs_when_nothing_changed(project: Path) -> None:
@@ -69,6 +69,27 @@ def test_a_parameter_makes_only_the_stages_stale_that_read_it(project: Path, cha
     (values[sections[0]] if sections else values)[name] = yaml.safe_load(value)
     (project / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
     assert set(json.loads(succeed(project, "dvc", "status", "--json"))) == stale
+
+
+def test_no_parameter_is_out_of_sight_of_the_run_cache() -> None:
+    """DVC (issue 10296) restores the run of another ``size`` or ``nfiles``, unless these are declared one by one."""
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items():
+        declared = stage.get("do", stage)["params"]
+        hidden = {
+            f"{section}.{key}"
+            for section in declared
+            if isinstance(section, str) and isinstance(values.get(section), dict)
+            for key in values[section].keys() & {"size", "nfiles"}
+        }
+        assert hidden <= set(map(str, declared)), name
+
+
+def test_another_number_of_pairs_is_another_run(project: Path) -> None:
+    command = ["dvc", "exp", "run", "-S", "select.strategy=random", "-S", "select.steps=2", "-S"]
+    for size, stages in ((5, STAGES[3:]), (6, STAGES[4:]), (5, [])):
+        assert stages_run(succeed(project, *command, f"select.size={size}")) == stages
+        assert metrics(project, "select")["selected"] == len(core_of(project)) == size
 
 
 def test_the_size_of_the_test_set_reruns_what_reads_the_test_set(project: Path) -> None:
