@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import itertools
 import json
 import random
 import zlib
@@ -208,8 +209,10 @@ def test_epochs_belong_to_the_pair_whose_failure_led_to_them(case: Case) -> None
 @settings(deadline=None, max_examples=100)
 def test_a_walk_goes_on_from_a_copy_of_any_step_to_the_same_end(case: Case, data: st.DataObject) -> None:
     learner, walk = copy.deepcopy(case.learner), Walk.start(case.pool, case.seeds)
-    steps = [(copy.deepcopy(step), copy.deepcopy(learner)) for step in choose(learner, walk, case.settings)]
-    stopped, then = data.draw(st.sampled_from(steps))
+    steps = sum(1 for _ in choose(learner, walk, case.settings))
+    then, stopped = copy.deepcopy(case.learner), Walk.start(case.pool, case.seeds)
+    for _ in itertools.islice(choose(then, stopped, case.settings), data.draw(st.integers(1, steps))):
+        pass
     resumed = Walk.from_plain(json.loads(json.dumps(stopped.plain())), stopped.arrays())
     for _ in choose(then, resumed, case.settings):
         pass

@@ -135,7 +135,7 @@ def test_the_same_pairs_in_files_give_the_same_core(project: Path, as_files: Pat
     assert result.returncode != 0
     assert "images/new.png: no mask of the same name; dataset.strict=false leaves such out" in result.stderr
     (as_files / "masks/new.png").write_bytes((as_files / "masks/train_0000.png").read_bytes())
-    succeed(project, "dvc", "repro")
+    succeed(project, "dvc", "repro", "audit")
     assert metrics(project, "audit")["within_pool"]["exact"] == 1
     assert (project / "data/leaks.csv").read_text().splitlines()[1].startswith("pool,0,pool,1,exact,0,0,1.0,")
 
