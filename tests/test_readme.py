@@ -89,6 +89,7 @@ ELSEWHERE = {
     "dvc exp run -S select.exclude=kept/core.csv": "tests/test_variants.py",
     "dvc exp run -S select.start_from=kept -S dataset.train_count=20000": "tests/test_variants.py",
     "dvc exp run -S select.passes=until_certified": "tests/test_pipeline.py",
+    "git checkout dvc.lock": "tests/torture.py",
     "dvc exp run -S dataset.interference=triangle": "tests/test_ellipses.py, and the study of triangles",
     "dvc exp run -S dataset.name=folder -S dataset.path=membrane -S dataset.image_size=128 "
     "-S 'dataset.mask_values=[0]' \\": "minutes, of images that are not here; tests/test_folder.py has the options",

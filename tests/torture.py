@@ -4,6 +4,7 @@ Every round starts from nothing, is killed one to three times, by one of several
 What it leaves has to be, byte for byte, what a run leaves that nobody disturbed; in metrics all but the seconds.
 """
 
+import contextlib
 import json
 import os
 import random
@@ -38,9 +39,10 @@ def main(rounds: int, seed: int) -> int:
         failures = 0
         for number in range(1, rounds + 1):
             name = "certified" if number % 4 == 0 else "article"
-            command = ["dvc", "exp", "run", *CERTIFIED] if name == "certified" else random_stream.choice(COMMANDS)
+            options = CERTIFIED if name == "certified" else []
+            command = ["dvc", "exp", "run", *options] if options else random_stream.choice(COMMANDS)
             if name not in references:
-                references[name] = _undisturbed(pristine, Path(folder) / name, CERTIFIED if name == "certified" else [])
+                references[name] = _undisturbed(pristine, Path(folder) / name, options)
             expected, seconds = references[name]
             project = Path(folder) / "round"
             kills, end = _disturb(pristine, project, command, random_stream, seconds)
@@ -204,8 +206,11 @@ def _kill_in_lock_file(process: subprocess.Popen[bytes], project: Path) -> None:
 
 def _lock_files(project: Path) -> dict[Path, int]:
     """When DVC's lock files were last modified, that of the project and those of experiments in copies."""
-    copies = (project / ".dvc/tmp/exps").glob("*/dvc.lock")
-    return {path: path.stat().st_mtime_ns for path in (project / "dvc.lock", *copies) if path.exists()}
+    found = {}
+    for path in (project / "dvc.lock", *(project / ".dvc/tmp/exps").glob("*/dvc.lock")):
+        with contextlib.suppress(FileNotFoundError):  # a copy goes when its experiment ends
+            found[path] = path.stat().st_mtime_ns
+    return found
 
 
 KILLS: dict[str, Kill] = {
