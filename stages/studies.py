@@ -411,7 +411,7 @@ def _draw(path: Path, figure: Mapping[str, Any], results: Mapping[str, Any], def
 
 
 def _name(keys: Iterable[str], values: Iterable[str]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in zip(keys, values, strict=True))
+    return ", ".join(f"{key} {value}".strip() for key, value in zip(keys, values, strict=True))
 
 
 def _rows(table: Path) -> list[int]:
