@@ -1,5 +1,9 @@
 """What the machine decides, and what the environment may say."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from stages import hardware
@@ -39,3 +43,17 @@ def test_auto_takes_bfloat16_where_the_processor_has_it(
 @pytest.mark.parametrize("wanted", ["float32", "mixed_bfloat16"])
 def test_a_named_policy_is_taken_as_it_is(wanted: str) -> None:
     assert hardware.precision_policy(wanted) == wanted
+
+
+@pytest.mark.parametrize(("wanted", "used"), [(None, "True"), ("0", "False")])
+def test_tensorflow_has_its_fast_kernels_on_any_processor_unless_they_are_unwanted(
+    wanted: str | None, used: str
+) -> None:
+    name = "TF_ENABLE_ONEDNN_OPTS"
+    environment = {key: value for key, value in os.environ.items() if key != name} | ({name: wanted} if wanted else {})
+    script = (
+        "from stages import hardware; hardware.set_up_tensorflow()\n"
+        "from tensorflow.python.framework import test_util; print(test_util.IsMklEnabled())"
+    )
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [used]
