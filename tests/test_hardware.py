@@ -1,13 +1,12 @@
 """What the machine decides, and what the environment may say."""
 
-import os
-import subprocess
 import sys
 
 import pytest
 
 from stages import hardware
 from stages.errors import UserError
+from tests.project import ROOT, succeed
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", ""])
@@ -47,13 +46,12 @@ def test_a_named_policy_is_taken_as_it_is(wanted: str) -> None:
 
 @pytest.mark.parametrize(("wanted", "used"), [(None, "True"), ("0", "False")])
 def test_tensorflow_has_its_fast_kernels_on_any_processor_unless_they_are_unwanted(
-    wanted: str | None, used: str
+    wanted: str | None, used: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name = "TF_ENABLE_ONEDNN_OPTS"
-    environment = {key: value for key, value in os.environ.items() if key != name} | ({name: wanted} if wanted else {})
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
     script = (
         "from stages import hardware; hardware.set_up_tensorflow()\n"
         "from tensorflow.python.framework import test_util; print(test_util.IsMklEnabled())"
     )
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == [used]
+    variables = {} if wanted is None else {"TF_ENABLE_ONEDNN_OPTS": wanted}
+    assert succeed(ROOT, sys.executable, "-c", script, **variables).split() == [used]
