@@ -35,7 +35,6 @@ CLONES = Path(".traincore/studies/clones")  # where the runs are done
 TAKEN_UP = Path("kept")  # where such files stand in a clone
 README = Path("README.md")
 METRICS = ("seed", "select", "evaluate")
-SHARED = "shared"  # a column of the table: rows that cores have in common
 SPREAD = "evaluate.test.mean_spread"
 COLLAPSED = 0.01  # a network whose spread is below it gives one grey value
 
@@ -48,7 +47,7 @@ REFERENCE = re.compile(rf"({'|'.join([*FILES, *SHARES, 'steps'])}) of ([\w.-]+)"
 class Run(NamedTuple):
     """An experiment: its name, the study that it belongs to, its line of the table, its changes to params.yaml.
 
-    `compared` says whether the table compares its core with those of others.
+    `compared` says whether the table goes by the rows of its core.
     """
 
     name: str
@@ -111,7 +110,7 @@ def runs_of(name: str, study: Mapping[str, Any], common: Mapping[str, Mapping[st
         Shared changes by name.
     """
     shared = {key: value for part in study["common"] for key, value in common[part].items()}
-    compared = any(path.startswith(SHARED) for path in study["table"]["columns"].values())
+    compared = any(path.split()[0] in OF_ROWS for path in study["table"]["columns"].values())
     for grid in study["grids"]:
         for over, repeated in itertools.product(_each(grid.get("over", {})), _each(grid.get("for", {}))):
             words = {**repeated, **{key.split(".")[-1]: value for key, value in over.items()}}
@@ -296,7 +295,7 @@ def table_of(study: Mapping[str, Any], results: Mapping[str, Any], defaults: Map
     ----------
     study : mapping
         Its ``table`` has ``rows`` and ``columns``, each by its heading: parameters, or ``line``; and metrics, or what
-        `_value` makes of them.
+        is made of them, see `MADE`.
     results : mapping
         Of its runs, by their names.
     defaults : mapping
@@ -342,28 +341,44 @@ def _label(key: str, result: Mapping[str, Any], defaults: Mapping[str, Any]) -> 
 
 
 def _value(path: str, name: str, results: Mapping[str, Any]) -> float | None:
-    """A metric of a run, by its dotted path.
-
-    `shared` is how many rows its core shares with another's, on average; `shared KEY, …` with those of the runs that
-    have the same values of some parameters. `collapsed` is whether its network says the same of every pixel.
-    """
-    if path == "collapsed":
-        spread = _value(SPREAD, name, results)
-        return None if spread is None else float(spread < COLLAPSED)
-    if path.startswith(SHARED):
-        keys = path.removeprefix(SHARED).replace(",", " ").split()
-        own = [results[name]["changes"].get(key) for key in keys]
-        others = [
-            result["rows"]
-            for other, result in results.items()
-            if other != name and "rows" in result and [result["changes"].get(key) for key in keys] == own
-        ]
-        rows = set(results[name].get("rows", []))
-        return mean(len(rows.intersection(other)) for other in others) if rows and others else None
+    """A metric of a run, by its dotted path, or what is made of several: see `MADE`."""
+    kind, _, rest = path.partition(" ")
+    if kind in MADE:
+        return MADE[kind](rest, name, results)
     found: Any = results[name]
     for key in path.split("."):
         found = found.get(key) if isinstance(found, dict) else None
     return None if found is None else float(found)
+
+
+def _collapsed(_: str, name: str, results: Mapping[str, Any]) -> float | None:
+    """Whether a run's network says the same of every pixel."""
+    spread = _value(SPREAD, name, results)
+    return None if spread is None else float(spread < COLLAPSED)
+
+
+def _shared(keys: str, name: str, results: Mapping[str, Any]) -> float | None:
+    """How many rows a run's core shares with another's, on average: of the runs that have the same values of `keys`."""
+    parameters = keys.replace(",", " ").split()
+    own = [results[name]["changes"].get(key) for key in parameters]
+    others = [
+        result["rows"]
+        for other, result in results.items()
+        if other != name and "rows" in result and [result["changes"].get(key) for key in parameters] == own
+    ]
+    rows = set(results[name].get("rows", []))
+    return mean(len(rows.intersection(other)) for other in others) if rows and others else None
+
+
+def _first(count: str, name: str, results: Mapping[str, Any]) -> float | None:
+    """How many of the first `count` rows of the pool a run's core holds."""
+    rows = results[name].get("rows")
+    return None if rows is None else float(sum(row < int(count) for row in rows))
+
+
+# Columns of a table that are more than a metric, by their first word.
+MADE = {"collapsed": _collapsed, "shared": _shared, "first": _first}
+OF_ROWS = ("shared", "first")  # those that go by the rows of cores
 
 
 def _cell(path: str, values: Iterable[float | None]) -> str:

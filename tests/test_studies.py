@@ -71,9 +71,8 @@ def test_every_run_of_the_project_s_studies_has_parameters_that_are_allowed(name
             section[key] = 7 if number else value
         params.validate(changed, choices)
         assert run.needs <= {each.name for group in all_runs().values() for each in group}
-    columns = {"seed", "select", "evaluate", "shared", "collapsed"}
-    paths = [path for path in study["table"]["columns"].values() if not path.startswith("shared ")]
-    assert {path.split(".")[0] for path in paths} <= columns
+    paths = [path for path in study["table"]["columns"].values() if path.split()[0] not in studies.MADE]
+    assert {path.split(".")[0] for path in paths} <= {"seed", "select", "evaluate"}
 
 
 def result(order: int, selected: int, score: float | None, rows: list[int]) -> dict[str, Any]:
@@ -123,6 +122,13 @@ def test_rows_are_shared_with_the_runs_that_have_the_same_values() -> None:
         "| 5 | 2 | 0.5 ± 0.7071 | 0.8333 ± 0.2357 |",
         "| 6 | 2 | 1 | 0.3333 |",
     ]
+
+
+def test_a_table_counts_the_first_rows_of_the_pool_that_a_core_holds() -> None:
+    results = {"a": result(1, 3, None, [0, 4, 5]), "b": result(1, 1, None, [3])}
+    del results["b"]["rows"]
+    table = {"rows": {"order": "select.order_seed"}, "columns": {"of 5": "first 5", "of 6": "first 6"}}
+    assert table_of({"table": table}, results, DEFAULTS)[2:] == ["| 1 | 2 | 2 | 3 |"]
 
 
 def test_a_table_counts_networks_that_say_the_same_of_every_pixel() -> None:
