@@ -3,28 +3,30 @@
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from itertools import chain
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from stages import copies, hardware
-from stages.checkpoints import Clock, State, checkpoint
-from stages.copies import Marks, Overlap
-from stages.cores import ORIGIN
-from stages.entry import processes, run, whole, write_csv, write_json
-from stages.params import load
-from stages.progress import Progress
-from stages.store import Pairs
+from stages.pairs import copies
+from stages.pairs.copies import Marks, Overlap
+from stages.pairs.read import Pairs
+from stages.pairs.tables import ORIGIN, write_csv
+from stages.pipeline import paths
+from stages.pipeline.checkpoints import Checkpoint, State, resumable
+from stages.pipeline.entry import run
+from stages.pipeline.files import atomic, write_json
+from stages.pipeline.machine import count_from_environment
+from stages.pipeline.params import load
+from stages.pipeline.processes import worker_processes
+from stages.pipeline.progress import Progress
 
-SETS = {"pool": Path("data/train.zarr"), "test": Path("data/test.zarr")}
-LEAKS = Path("data/leaks.csv")
-METRICS = Path("metrics/audit.json")
+SETS = {"pool": paths.POOL, "test": paths.TEST}
 HEADER = ["first_set", "first_row", "second_set", "second_row", "kind", "rows", "columns", "likeness"]
 KINDS = ("exact", "near", "shifted")
-TOGETHER = 256  # images that a process reads at once
-AT_ONCE = 64  # candidates that it compares
+IMAGES_AT_ONCE = 256  # read by a worker process
+CANDIDATES_AT_ONCE = 64  # compared by it
 
 _images: "Images"  # of a worker process
 
@@ -68,7 +70,7 @@ class Images:
 
 
 class Leak(NamedTuple):
-    """Two images, the kind of what they share, and how they lie on each other."""
+    """Two images that share something: the kind of that, and how the images lie on each other."""
 
     first: int
     second: int
@@ -77,46 +79,51 @@ class Leak(NamedTuple):
 
 
 def main() -> None:
-    """Write what was found, pair by pair, and how much there is of each kind."""
-    clock = Clock()
+    """Write the copies and overlaps, pair by pair, and their numbers by kind."""
     params = load("audit")
     sets = {name: Pairs(path) for name, path in SETS.items()}
     images = Images(sets)
-    workers = hardware.count_from_environment("TRAINCORE_WORKERS")
+    count = count_from_environment("TRAINCORE_WORKERS")
     inputs = {name: pairs.digest for name, pairs in sets.items()}
     with (
-        checkpoint("audit", params, inputs, {}, keep=False) as saved,
-        whole(LEAKS, METRICS) as (table, metrics),
-        processes(workers, _start, images) as pool,
+        resumable("audit", params, inputs, {}, keep=False) as saved,
+        atomic(paths.LEAKS, paths.AUDIT_METRICS) as (table, metrics),
+        worker_processes(count, _start, images) as workers,
     ):
-        clock.go_on(saved.found)
-        blocks = [range(start, min(start + TOGETHER, len(images))) for start in range(0, len(images), TOGETHER)]
-        parts = [Marks(**saved.found.arrays)] if saved.found else []
-        done = saved.found.plain["blocks"] if saved.found else 0
         with Progress("audit", len(images), "image") as progress:
-            for count, part in enumerate(pool.map(_marks_of, blocks[done:]), done + 1):
-                parts.append(part)
-                progress.show(blocks[count - 1].stop)
-                saved.save_if_due(
-                    lambda count=count: State(  # type: ignore[misc]
-                        {"blocks": count, "seconds": clock.seconds()}, copies.joined(parts)._asdict()
-                    )
-                )
-            leaks, examined, crowds = find(images, copies.joined(parts), params.audit.likeness, pool, progress)
+            marks = _mark(images, workers, saved, progress)
+            leaks, compared, crowds = find(images, marks, params.audit.likeness, workers, progress)
         write_csv(table, _header(images), (_line(images, leak) for leak in leaks))
         write_json(
             metrics,
             {
                 **summarize(images, leaks),
-                "candidates": examined,
+                "candidates": compared,
                 "crowded_places": crowds,
-                "seconds": clock.seconds(),
+                "seconds": saved.seconds(),
             },
         )
 
 
+def _mark(images: Images, workers: ProcessPoolExecutor, saved: Checkpoint, progress: Progress) -> Marks:
+    """The marks of all images, some of them from the checkpoint of an interrupted run."""
+    starts = range(0, len(images), IMAGES_AT_ONCE)
+    blocks = [range(start, min(start + IMAGES_AT_ONCE, len(images))) for start in starts]
+    parts = [Marks(**saved.found.arrays)] if saved.found else []
+    done = saved.found.plain["blocks"] if saved.found else 0
+    for count, part in enumerate(workers.map(_marks_of, blocks[done:]), done + 1):
+        parts.append(part)
+        progress.show(blocks[count - 1].stop)
+        saved.save_if_due(partial(_state, count, parts))
+    return copies.joined(parts)
+
+
+def _state(blocks: int, parts: list[Marks]) -> State:
+    return State({"blocks": blocks}, copies.joined(parts)._asdict())
+
+
 def find(
-    images: Images, marks: Marks, likeness: float, pool: ProcessPoolExecutor, progress: Progress
+    images: Images, marks: Marks, likeness: float, workers: ProcessPoolExecutor, progress: Progress
 ) -> tuple[list[Leak], int, int]:
     """The copies and overlaps among some images.
 
@@ -127,7 +134,7 @@ def find(
     int
         Candidates that were compared.
     int
-        Places of the hash tables that were passed over.
+        Hashes that were passed over, since too many images share them.
     """
     exact = list(_exact(images))
     first_of = {leak.second: leak.first for leak in exact}
@@ -139,8 +146,9 @@ def find(
     ]
     progress.turn_to(len(asked), "candidate")
     leaks = [leak for leak in exact if not _of_one_image(images, leak.first, leak.second)]
-    chunks = [asked[start : start + AT_ONCE] for start in range(0, len(asked), AT_ONCE)]
-    compared = pool.map(_compare, [found.images[chunk] for chunk in chunks], [found.shifts[chunk] for chunk in chunks])
+    chunks = [asked[start : start + CANDIDATES_AT_ONCE] for start in range(0, len(asked), CANDIDATES_AT_ONCE)]
+    shifts = [found.shifts[chunk] for chunk in chunks]
+    compared = workers.map(_compare, [found.images[chunk] for chunk in chunks], shifts)
     done = 0
     for chunk, overlaps in zip(chunks, compared, strict=True):
         done += len(chunk)
@@ -153,7 +161,7 @@ def find(
 
 
 def _exact(images: Images) -> Iterator[Leak]:
-    """Images that are the same to the last bit, each with the first of them; those of one colour are left out."""
+    """Images that are the same to the last bit, each with the first of them; images of one colour are left out."""
     checksums = images.checksums()
     order = np.argsort(checksums, kind="stable")
     _, starts, counts = np.unique(checksums[order], return_index=True, return_counts=True)
@@ -168,13 +176,13 @@ def _exact(images: Images) -> Iterator[Leak]:
 
 
 def _of_one_image(images: Images, first: int, second: int) -> bool:
-    """Whether two tiles are of the same file, where they may overlap as they were cut."""
+    """Tell whether two tiles are of the same file, in which they may overlap as they were cut."""
     files = images.file(first), images.file(second)
     return bool(files[0] and files[1] and files[0][0] == files[1][0])
 
 
 def summarize(images: Images, leaks: list[Leak]) -> dict[str, object]:
-    """How many pairs of images share something, by kind, and how many test pairs share it with the pool."""
+    """Count the pairs of images that share something, by kind, and the test pairs that share it with the pool."""
     counts: Counter[tuple[str, str]] = Counter()
     leaking = set()
     for leak in leaks:

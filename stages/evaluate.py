@@ -1,34 +1,37 @@
 """Stage ``evaluate``: how well the core's network does on the test set and on every pair of the pool."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from stages import figures, hardware
-from stages.checkpoints import Checkpoint, Clock, State, checkpoint, digest
-from stages.cores import read_leaks, read_rows, read_scores, with_origins
-from stages.entry import run, whole, write_csv, write_json
-from stages.errors import UserError
-from stages.outputs import read_output
-from stages.params import load
-from stages.progress import Progress
-from stages.scores import FITS, SCORES, Fit, LabelFit, MaskFit, dice, hit_rate, iou, tiered_iou
-from stages.store import Pairs
+from stages.learning.scores import (
+    FITS,
+    SCORES,
+    Fit,
+    LabelFit,
+    MaskFit,
+    dice,
+    distribution,
+    hit_rate,
+    iou,
+    shares_below,
+    tiered_iou,
+)
+from stages.learning.tensorflow import processor, set_up_tensorflow
+from stages.pairs.read import Pairs
+from stages.pairs.tables import read_leaks, read_rows, read_scores, with_origins, write_csv
+from stages.pipeline import paths
+from stages.pipeline.checkpoints import Checkpoint, State, resumable
+from stages.pipeline.disk import require_space
+from stages.pipeline.entry import run
+from stages.pipeline.errors import UserError
+from stages.pipeline.files import atomic, digest, read_output, write_json
+from stages.pipeline.params import load
+from stages.pipeline.progress import Progress
 
-POOL = Path("data/train.zarr")
-TEST = Path("data/test.zarr")
-MODEL = Path("models/core.keras")
-CORE_TABLE = Path("data/core.csv")
-REJECTED = Path("data/rejected.csv")
-LEAKS = Path("data/leaks.csv")
-SUSPECTS = Path("data/suspects.csv")
-TEST_SCORES = Path("data/test_scores.csv")
-WORST = Path("data/worst.npz")
 SUSPECT = ["row", "score", "score_when_rejected"]
-METRICS = Path("metrics/evaluate.json")
-DISTRIBUTION = Path("metrics/plots/scores.csv")
 SHOWN = 20  # predictions that are kept to be looked at, of test and of rejected pairs each
 
 
@@ -40,65 +43,67 @@ class Predictor(Protocol):
     def fits(self, positions: Sequence[int]) -> Iterator[Fit]: ...
 
 
+OUTPUTS = (paths.EVALUATE_METRICS, paths.SCORES_CURVE, paths.SUSPECTS, paths.TEST_SCORES, paths.WORST)
+
+
 def main() -> None:
     """Write the metrics, the scores of test and of rejected pairs, their distribution, and the worst predictions."""
-    clock = Clock()
     params = load("evaluate")
-    assert params.score is not None  # nulls are replaced
-    pool, test = Pairs(POOL), Pairs(TEST)
-    chosen = read_output(CORE_TABLE, read_rows, len(pool))
-    rejecting = read_output(REJECTED, read_scores, len(pool))
-    leaking = read_output(LEAKS, read_leaks, len(test))
+    pool, test = Pairs(paths.POOL), Pairs(paths.TEST)
+    chosen = read_output(paths.CORE_TABLE, read_rows, len(pool))
+    rejecting = read_output(paths.REJECTED, read_scores, len(pool))
+    leaking = read_output(paths.LEAKS, read_leaks, len(test))
     if len(leaking) and params.evaluate.on_leak == "fail":
         raise UserError(
-            f"{LEAKS}: {len(leaking)} of {len(test)} test pairs stand in the pool, too, or overlap with it, as row "
-            f"{leaking[0]}; evaluate.on_leak=drop leaves them out, report only counts them"
+            f"{paths.LEAKS}: {len(leaking)} of {len(test)} test pairs stand in the pool, too, or overlap with it, "
+            f"as row {leaking[0]}; evaluate.on_leak=drop leaves them out, report only counts them"
         )
     excluded = read_rows(Path(params.select.exclude), len(pool), least=0)
-    threads = hardware.set_up_tensorflow()
-    from stages import networks, predictor  # import TensorFlow, which takes seconds that bad input need not wait for
+    dropped = leaking if params.evaluate.on_leak == "drop" else leaking[:0]
+    threads = set_up_tensorflow()
+    # These import TensorFlow, which takes seconds that bad input need not wait for.
+    from stages.learning import predictor, saving
 
-    network = networks.load(MODEL)
-    pair_score = SCORES[params.score]
-    inputs = {"pool": pool.digest, "test": test.digest, "model": digest(MODEL), "core": digest(CORE_TABLE)}
-    machine = {"threads": threads, "processor": hardware.processor()}
+    network = saving.load_network(paths.CORE_MODEL)
+    inputs = {"pool": pool.digest, "test": test.digest}
+    inputs |= {path.name: digest(path) for path in (paths.CORE_MODEL, paths.CORE_TABLE)}
+    machine = {"threads": threads, "processor": processor()}
     with (
-        checkpoint("evaluate", params, inputs, machine, keep=False) as saved,
-        whole(METRICS, DISTRIBUTION, SUSPECTS, TEST_SCORES, WORST) as (metrics, curve, suspects, test_scores, worst),
+        resumable("evaluate", params, inputs, machine, keep=False) as saved,
+        atomic(*OUTPUTS) as (metrics, curve, suspects, test_scores, worst),
     ):
-        hardware.require_space(METRICS, 200 * (len(pool) + len(test)))
-        clock.go_on(saved.found)
+        require_space(paths.EVALUATE_METRICS, 200 * (len(pool) + len(test)))
         with Progress("evaluate", len(test) + len(pool), "pair") as progress:
-            predictors = [predictor.Predictor(network, test), predictor.Predictor(network, pool)]
-            test_table, pool_table = _fit(predictors, progress, saved, clock)
-        rejected = np.setdiff1d(np.arange(len(pool)), np.concatenate([chosen, excluded]))
-        dropped = leaking if params.evaluate.on_leak == "drop" else leaking[:0]
-        test_table = np.delete(test_table, dropped, axis=0)
-        tables = {"test": test_table, "rejected": pool_table[rejected], "chosen": pool_table[chosen]}
-        if len(excluded):
-            tables["excluded"] = pool_table[excluded]
-        parts = {name: FITS[pool.layout.target].from_table(table) for name, table in tables.items()}
-        scores = {name: pair_score(fit) for name, fit in parts.items()}
-        kept = np.delete(np.arange(len(test)), dropped)
-        suspected = _suspects(rejected, scores["rejected"], _closeness(parts["rejected"]), rejecting)
-        tested = _lowest_first(kept, scores["test"], _closeness(parts["test"]))
-        for table, header, lines, pairs in (
-            (suspects, SUSPECT, suspected, pool),
-            (test_scores, SUSPECT[:2], tested, test),
-        ):
-            write_csv(table, *with_origins(header, lines, [line[0] for line in lines], pairs.origins()))
-        predictions = _predictions("rejected", network, pool, suspected) | _predictions("test", network, test, tested)
+            of_test, of_pool = predictor.Predictor(network, test), predictor.Predictor(network, pool)
+            test_table, pool_table = _fit([of_test, of_pool], progress, saved)
+        rows = {
+            "test": np.setdiff1d(np.arange(len(test)), dropped),
+            "rejected": np.setdiff1d(np.arange(len(pool)), np.concatenate([chosen, excluded])),
+            "chosen": chosen,
+            "excluded": excluded,
+        }
+        tables = {name: (test_table if name == "test" else pool_table)[each] for name, each in rows.items()}
+        fits = {name: FITS[pool.layout.target].from_table(table) for name, table in tables.items()}
+        if not len(excluded):
+            del fits["excluded"]
+        scores = {name: SCORES[params.score](fit) for name, fit in fits.items()}
+        tested = _lowest_first(rows["test"], scores["test"], _closeness(fits["test"]))
+        suspected = _suspects(rows["rejected"], scores["rejected"], _closeness(fits["rejected"]), rejecting)
+        write_csv(suspects, *with_origins(SUSPECT, suspected, [line[0] for line in suspected], pool.origins()))
+        write_csv(test_scores, *with_origins(SUSPECT[:2], tested, [line[0] for line in tested], test.origins()))
+        predictions = _predictions("rejected", of_pool.predict, suspected)
+        predictions |= _predictions("test", of_test.predict, tested)
         np.savez_compressed(worst, allow_pickle=False, **predictions)
-        of_pool = np.concatenate([found for name, found in scores.items() if name != "test"])
-        columns = figures.distribution(scores) | {"pool_below": figures.shares_below(of_pool)}
+        in_pool = np.concatenate([found for name, found in scores.items() if name != "test"])
+        columns = distribution(scores) | {"pool_below": shares_below(in_pool)}
         write_csv(curve, list(columns), list(zip(*columns.values(), strict=True)))
         write_json(
             metrics,
             {
-                **{name: summarize(fit, scores[name], params.bar) for name, fit in parts.items()},
+                **{name: summarize(fit, scores[name], params.bar) for name, fit in fits.items()},
                 "leaks": {"test_pairs": len(leaking), "dropped": len(dropped)},
                 "bar": params.bar,
-                "seconds": clock.seconds(),
+                "seconds": saved.seconds(),
                 "threads": threads,
             },
         )
@@ -177,17 +182,16 @@ def _lowest_first(rows: np.ndarray, scores: np.ndarray, closeness: np.ndarray) -
 
 
 def _predictions(
-    name: str, network: Any, pairs: Pairs, lines: Sequence[tuple[int, float, *tuple[float | None, ...]]]
+    name: str,
+    predict: Callable[[np.ndarray], np.ndarray],
+    lines: Sequence[tuple[int, float, *tuple[float | None, ...]]],
 ) -> dict[str, np.ndarray]:
-    """What a network says of the first of some rows: ``{name}_rows`` and ``{name}_predictions``, float32."""
+    """Predictions for the first of some rows: ``{name}_rows`` and ``{name}_predictions``, float32."""
     rows = np.array([line[0] for line in lines[:SHOWN]], dtype=np.int64)
-    predicted = np.empty((0, *network.output_shape[1:]))
-    if len(rows):
-        predicted = network.predict_on_batch(pairs.read(rows).images / np.float32(pairs.layout.scale))
-    return {f"{name}_rows": rows, f"{name}_predictions": np.asarray(predicted, np.float32)}
+    return {f"{name}_rows": rows, f"{name}_predictions": predict(rows)}
 
 
-def _fit(predictors: Sequence[Predictor], progress: Progress, saved: Checkpoint, clock: Clock) -> list[np.ndarray]:
+def _fit(predictors: Sequence[Predictor], progress: Progress, saved: Checkpoint) -> list[np.ndarray]:
     """Tables of how the predictions of whole sets fit, one set after the other, from where an interrupted run was."""
     sets = range(len(predictors))
     found = saved.found.arrays if saved.found else {}
@@ -198,7 +202,7 @@ def _fit(predictors: Sequence[Predictor], progress: Progress, saved: Checkpoint,
 
     def state() -> State:
         arrays = {f"set {number}": np.concatenate(tables[number]) for number in sets if tables[number]}
-        return State({"seconds": clock.seconds()}, arrays)
+        return State({}, arrays)
 
     for predictor, blocks in zip(predictors, tables, strict=True):
         for fit in predictor.fits(range(sum(map(len, blocks)), len(predictor.pairs))):

@@ -1,7 +1,7 @@
 """A plain command: copy the chosen pairs out as files. `python -m stages.export_core FOLDER [--originals]`.
 
-Without more it writes every chosen pair as two PNG files of one name, in ``images`` and ``masks``, which is what data
-set ``folder`` reads; with ``--originals`` it copies the files that they were taken from, whole, under their own names.
+Without options it writes every chosen pair as two PNG files of one name, in ``images`` and ``masks``, as data set
+``folder`` reads them; with ``--originals`` it copies the files that the pairs come from, whole, under their own names.
 """
 
 import argparse
@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.entry import run, whole, write_csv
-from stages.errors import UserError
-from stages.store import Pairs
-
-CORE = Path("data/core.zarr")
+from stages.pairs.read import Pairs
+from stages.pairs.tables import write_csv
+from stages.pipeline import paths
+from stages.pipeline.entry import run
+from stages.pipeline.errors import UserError
+from stages.pipeline.files import atomic
 
 
 def main(words: list[str] | None = None) -> None:
@@ -23,21 +24,21 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("folder", type=Path, help="where to; must not be there yet")
     parser.add_argument("--originals", action="store_true", help="copy the files that the pairs come from, whole")
     options = parser.parse_args(words)
-    core = Pairs(CORE)
+    core = Pairs(paths.CORE)
     if options.folder.exists():
         raise UserError(f"{options.folder}: is there already; name a folder that is to be made")
-    with whole(options.folder) as (folder,):
+    with atomic(options.folder) as (folder,):
         count = copy_originals(core, folder) if options.originals else write_pairs(core, folder)
     print(f"export_core: {len(core)} chosen pairs, {count} files in {options.folder}")
 
 
 def write_pairs(core: Pairs, folder: Path) -> int:
-    """Write the pairs of a core as PNG files of 8 bits, and the labels of one that has no masks as ``labels.csv``.
+    """Write the pairs of a core as PNG files of 8 bits; where they have labels for masks, these as ``labels.csv``.
 
     Returns
     -------
     int
-        Files that were written.
+        Number of files.
     """
     from PIL import Image
 
@@ -60,7 +61,7 @@ def write_pairs(core: Pairs, folder: Path) -> int:
 
 
 def _names(core: Pairs) -> list[str]:
-    """A name for each pair: of its file and its place there, or of its row in the pool."""
+    """A name for each pair, made of its file and its place there, or of its row in the pool."""
     origins = core.origins()
     if origins is None:
         return [f"{row:08d}" for row in core.rows_of_source().tolist()]
@@ -74,12 +75,12 @@ def copy_originals(core: Pairs, folder: Path) -> int:
     Returns
     -------
     int
-        Files that were copied.
+        Number of files.
 
     Raises
     ------
     UserError
-        If they come from no files, or one of these is no longer there.
+        If the pairs come from no files, or one of the files is no longer there.
     """
     origins = core.origins()
     if origins is None:

@@ -1,17 +1,18 @@
 """A plain command: predict the masks of new images. `python -m stages.predict FOLDER MASKS`.
 
-The masks are PNG files of the size of the images and of their names, 255 where the network finds what it was taught to.
+The masks are PNG files of the size of the images and of their names, 255 in the predicted mask.
 """
 
 from pathlib import Path
 
 import numpy as np
 
-from stages.entry import run, whole
-from stages.errors import UserError
-from stages.new_images import Mapper, find_images, read_arguments
-from stages.pictures import THRESHOLD
-from stages.progress import Progress
+from stages.learning.new_images import Mapper, find_images, read_arguments
+from stages.pairs.layout import MASK_THRESHOLD
+from stages.pipeline.entry import run
+from stages.pipeline.errors import UserError
+from stages.pipeline.files import atomic
+from stages.pipeline.progress import Progress
 
 
 def main(words: list[str] | None = None) -> None:
@@ -25,10 +26,10 @@ def main(words: list[str] | None = None) -> None:
     if len(set(targets)) < len(targets):
         twice = next(target for target in targets if targets.count(target) > 1)
         raise UserError(f"{folder / twice}: two images would have this mask; rename one of them")
-    with whole(made) as (masks,), Progress("predict", len(paths), "image") as progress:
+    with atomic(made) as (masks,), Progress("predict", len(paths), "image") as progress:
         for done, (mapped, target) in enumerate(zip(mapper.map(folder, paths), targets, strict=True), 1):
             (masks / target).parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray((mapped.probabilities > THRESHOLD) * np.uint8(255)).save(masks / target)
+            Image.fromarray((mapped.probabilities > MASK_THRESHOLD) * np.uint8(255)).save(masks / target)
             progress.show(done)
 
 

@@ -8,28 +8,28 @@ from typing import Any
 
 import numpy as np
 
-from stages import charts, pictures
-from stages.entry import run, whole
-from stages.errors import UserError
-from stages.outputs import read_arrays, read_metrics, read_output, read_table
-from stages.params import Params, Section, load
-from stages.progress import Progress
-from stages.store import Block, Pairs
+from stages.drawing import charts, pictures
+from stages.pairs.layout import Block
+from stages.pairs.read import Pairs
+from stages.pairs.tables import read_table
+from stages.pipeline import paths
+from stages.pipeline.entry import run
+from stages.pipeline.errors import UserError
+from stages.pipeline.files import atomic, read_arrays, read_metrics, read_output
+from stages.pipeline.params import load
+from stages.pipeline.params.sections import Params, Section
+from stages.pipeline.progress import Progress
 
-POOL = Path("data/train.zarr")
-TEST = Path("data/test.zarr")
-CORE = Path("data/core.zarr")
-CORE_TABLE = Path("data/core.csv")
-WORST = Path("data/worst.npz")
-TABLES = {"test": Path("data/test_scores.csv"), "rejected": Path("data/suspects.csv")}
-CURVES = {name: Path(f"metrics/plots/{name}.csv") for name in ("seed", "walk", "scores")}
-METRICS = {name: Path(f"metrics/{name}.json") for name in ("audit", "seed", "select", "evaluate")}
-TEMPLATE = Path("stages/report.html")
+TABLES = {"test": paths.TEST_SCORES, "rejected": paths.SUSPECTS}
+CURVES = {"seed": paths.SEED_CURVE, "walk": paths.WALK_CURVE, "scores": paths.SCORES_CURVE}
+METRICS = {
+    "audit": paths.AUDIT_METRICS,
+    "seed": paths.SEED_METRICS,
+    "select": paths.SELECT_METRICS,
+    "evaluate": paths.EVALUATE_METRICS,
+}
+TEMPLATE = Path("stages/drawing/report.html")
 
-PAGE = Path("metrics/report.html")
-PICTURES = Path("metrics/pictures")
-SCRIPT = Path("metrics/vega.js")
-OVERVIEW = Path("metrics/core.jpg")  # for README.md, small enough for git
 OVERVIEW_PIXELS = 840
 
 RANDOM = 10  # pairs of which some are shown as they come
@@ -44,15 +44,15 @@ def main() -> None:
     """Write the pictures, the page, and the script by which ``dvc plots`` draws without a network."""
     params = load("report")
     metrics = {name: read_output(path, read_metrics) for name, path in METRICS.items()}
-    pool, test, core = Pairs(POOL), Pairs(TEST), Pairs(CORE)
-    table = read_output(CORE_TABLE, read_table)
+    pool, test, core = Pairs(paths.POOL), Pairs(paths.TEST), Pairs(paths.CORE)
+    table = read_output(paths.CORE_TABLE, read_table)
     if len(table) != len(core):
         raise UserError(
-            f"{CORE_TABLE}: {len(table)} lines, {CORE} holds {len(core)} pairs; "
-            f"`dvc checkout --force {CORE_TABLE} {CORE}` restores both"
+            f"{paths.CORE_TABLE}: {len(table)} lines, {paths.CORE} holds {len(core)} pairs; "
+            f"`dvc checkout --force {paths.CORE_TABLE} {paths.CORE}` restores both"
         )
     with (
-        whole(PAGE, PICTURES, SCRIPT, OVERVIEW) as (page, folder, script, overview),
+        atomic(paths.PAGE, paths.PICTURES, paths.SCRIPT, paths.OVERVIEW) as (page, folder, script, overview),
         Progress("report", 4, "part") as progress,
     ):
         folder.mkdir()
@@ -95,7 +95,7 @@ def _draw_pairs(folder: Path, pool: Pairs, core: Pairs, table: Sequence[Mapping[
 
 def _draw_worst(folder: Path, sets: Mapping[str, Pairs]) -> None:
     """The pairs of the lowest scores, and what the network says of them."""
-    worst = read_output(WORST, read_arrays)
+    worst = read_output(paths.WORST, read_arrays)
     for name, pairs in sets.items():
         rows, predictions = worst[f"{name}_rows"], worst[f"{name}_predictions"]
         lines = read_output(TABLES[name], read_table)[: len(rows)]
@@ -158,15 +158,11 @@ def _embedded(path: Path) -> dict[str, Any]:
     return {"url": pictures.as_url(path), "width": width, "height": height}
 
 
-def _flat(params: Params) -> dict[str, Any]:
+def _flat(section: Section, above: str = "") -> dict[str, Any]:
     """Parameters by dotted names."""
     found: dict[str, Any] = {}
-    for name in type(params).model_fields:
-        value = getattr(params, name)
-        if isinstance(value, Section):
-            found |= {f"{name}.{key}": getattr(value, key) for key in type(value).model_fields}
-        else:
-            found[name] = value
+    for name, value in section:
+        found |= _flat(value, f"{above}{name}.") if isinstance(value, Section) else {f"{above}{name}": value}
     return found
 
 

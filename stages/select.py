@@ -1,68 +1,66 @@
-"""Stage ``select``: walk the pool from the seed network and keep what it cannot predict yet."""
+"""Stage ``select``: choose the core from the pool, by the strategy that the parameters name."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stages import cores, hardware, store
-from stages.checkpoints import Checkpoint, Clock, State, checkpoint, digest
-from stages.entry import run, whole, write_csv, write_json
-from stages.params import Params, load
-from stages.pool import digest_of_rows, open_pool
-from stages.progress import Progress
-from stages.strategies import Round, Settings, Walk, strategy
+from stages.learning.tensorflow import processor, set_up_tensorflow
+from stages.pairs.tables import HEADER, with_origins, write_csv
+from stages.pairs.write import copy_rows
+from stages.pipeline import paths
+from stages.pipeline.checkpoints import Checkpoint, resumable
+from stages.pipeline.checkpoints import State as Saved
+from stages.pipeline.disk import require_space
+from stages.pipeline.entry import run
+from stages.pipeline.files import atomic, digest, write_json
+from stages.pipeline.params import load
+from stages.pipeline.params.sections import Params
+from stages.pipeline.progress import Progress
+from stages.strategies.shared.pool import digest_of_rows, open_pool
+from stages.strategies.shared.state import Round, State
+from stages.strategies.shared.strategy import Settings, strategy_of
 
 if TYPE_CHECKING:
-    from stages.learner import Learner
+    from stages.learning.learner import Learner
 
-SEED_MODEL = Path("models/seed.keras")
-MODEL = Path("models/core.keras")
-CORE = Path("data/core.zarr")
-CORE_TABLE = Path("data/core.csv")
-REJECTED = Path("data/rejected.csv")
-METRICS = Path("metrics/select.json")
-CURVE = Path("metrics/plots/walk.csv")
+OUTPUTS = (paths.CORE_MODEL, paths.CORE, paths.CORE_TABLE, paths.REJECTED, paths.SELECT_METRICS, paths.WALK_CURVE)
 
 
 def main() -> None:
-    """Write the core as a set, as a table and as a network, the metrics, and the walk by training round."""
-    clock = Clock()
+    """Write the core as a set, as a table and as a network, the metrics, and the choice by training round."""
     params = load("select")
     pool = open_pool(params.select)
-    pairs = pool.pairs
-    choose = strategy(params.select.strategy)
-    threads = hardware.set_up_tensorflow()
-    from stages.learner import Learner  # imports TensorFlow: bad input need not wait for that
-    from stages.predictor import PREDICTION_BATCH
+    strategy, settings = strategy_of(params.select.strategy), _settings(params)
+    state = strategy.start(pool, settings)
+    threads = set_up_tensorflow()
+    from stages.learning.learner import Learner  # imports TensorFlow: bad input need not wait for that
 
-    learner = Learner.load(SEED_MODEL, pairs, params, params.select.batch_size)
-    machine = {"threads": threads, "processor": hardware.processor(), "precision_policy": learner.policy}
-    given = pool.positions_of(params.select.given)
-    inputs = {"pool": pool.digest, "seed": digest(SEED_MODEL), "given": digest(Path(params.select.given))}
+    pairs = pool.pairs
+    learner = Learner.load(paths.SEED_MODEL, pairs, params, params.select.batch_size)
+    machine = {"threads": threads, "processor": processor(), "precision_policy": learner.policy}
+    start = hashlib.sha256(repr(state.plain()).encode()).hexdigest()
+    inputs = {"pool": pool.digest, "seed": digest(paths.SEED_MODEL), "start": start}
     with (
-        checkpoint("select", params, inputs, machine) as saved,
-        whole(MODEL, CORE, CORE_TABLE, REJECTED, METRICS, CURVE) as (model, core, table, rejected, metrics, curve),
+        resumable("select", params, inputs, machine) as saved,
+        atomic(*OUTPUTS) as (model, core, table, rejected, metrics, curve),
     ):
-        hardware.require_space(MODEL, 4 * learner.file_bytes)  # two checkpoints, the network and a copy of it
-        clock.go_on(saved.found)
-        walk = pool.walk(params.seed_training.count)
+        require_space(paths.CORE_MODEL, 4 * learner.file_bytes)  # two checkpoints, the network and a copy of it
         if saved.found:
-            walk = Walk.from_plain(saved.found.plain["walk"], saved.found.arrays)
+            state = state.restored(saved.found.plain["state"], saved.found.arrays)
             learner.restore(saved.found.arrays)
-        settings = _settings(params, PREDICTION_BATCH, given)
-        _walk(choose(learner, walk, settings), walk, learner, saved, clock)
+        _carry_out(strategy.choose(learner, state, settings), state, learner, saved)
         learner.save(model)
-        rows = pairs.order[[choice.position for choice in walk.chosen]]
-        hardware.require_space(CORE, replace(pairs.layout, count=len(rows)).bytes)
-        store.copy_rows(pairs, rows, core, {"core_of": pairs.attributes})
+        rows = pairs.order[state.positions]
+        require_space(paths.CORE, replace(pairs.layout, count=len(rows)).bytes)
+        copy_rows(pairs, rows, core, {"core_of": pairs.attributes})
         origins = pairs.origins()
-        write_csv(table, *cores.with_origins(cores.HEADER, _table(walk, rows), rows, origins))
-        scores = _rejected(walk, pairs.order)
-        write_csv(rejected, *cores.with_origins(["row", "score"], list(scores.items()), [*scores], origins))
-        write_csv(curve, Round._fields, walk.rounds)
+        write_csv(table, *with_origins(HEADER, _table(state, rows), rows, origins))
+        scores = _rejected(state, pairs.order)
+        write_csv(rejected, *with_origins(["row", "score"], list(scores.items()), [*scores], origins))
+        write_csv(curve, Round._fields, state.rounds)
         write_json(
             metrics,
             {
@@ -70,98 +68,63 @@ def main() -> None:
                 "rows": pairs.layout.count,
                 "rows_digest": pairs.digest,
                 "excluded_digest": digest_of_rows(np.setdiff1d(np.arange(pairs.layout.count), pairs.order)),
-                "pool": walk.pool,
-                "tested": walk.tested,
-                "selected": len(walk.chosen),
-                "selected_share": len(walk.chosen) / walk.pool,
-                "certified": walk.certified,
-                "passes": walk.passes,
-                "added_by_pass": {str(number): added for number, added in enumerate(walk.added, 1)},
-                "epochs": walk.epochs,
-                "steps": walk.steps,
-                "rating_epochs": walk.rating_epochs,
-                "pairs_trained": walk.pairs_trained,
-                "pairs_scored": walk.pairs_scored,
-                "stalled_rounds": walk.stalled_rounds,
-                "score": walk.score,
-                "loss": walk.loss,
-                "seconds": clock.seconds(),
+                **state.metrics(),
+                "seconds": saved.seconds(),
                 "resolved": {"bar": params.bar, "score": params.score, "precision_policy": learner.policy},
                 "threads": threads,
-                "processor": hardware.processor(),
+                "processor": processor(),
             },
         )
 
 
-def _walk(steps: Iterator[Walk], walk: Walk, learner: "Learner", saved: Checkpoint, clock: Clock) -> None:
-    """Walk to the end, show how far it has come, and save it now and then."""
-
-    def state() -> State:
-        return State({"walk": walk.plain(), "seconds": clock.seconds()}, {**learner.state(), **walk.arrays()})
-
-    learner.after_batch = lambda: saved.save_if_due(state)
-    with Progress("select", walk.budget or walk.pool, "step" if walk.budget else "pair") as progress:
-        if saved.found:
-            progress.go_on(_place(walk))
-        for _ in steps:
-            _show(walk, progress)
-            saved.save_if_due(state)
-        saved.save(state())
-        if walk.certified is False:
-            progress.warn("select.max_passes are over and the last one still found failures: no certificate")
-
-
-def _settings(params: Params, check_size: int, given: list[int]) -> Settings:
-    options = params.select
-    max_passes = {1: 1, "until_certified": options.max_passes}[options.passes]
+def _settings(params: Params) -> Settings:
     return Settings(
         precision=params.precision,
         bar=params.bar,
-        scan_size=options.scan_size,
-        batch_size=options.batch_size,
-        max_epochs=options.max_epochs,
-        max_passes=max_passes,
-        check_size=check_size,
-        size=options.size,
-        rating_epochs=options.rating_epochs,
-        epochs=options.epochs,
-        steps=options.steps,
+        batch_size=params.select.batch_size,
+        seeds=params.seed_training.count,
         seed=params.training.seed,
-        averaged=options.averaged,
-        given=given,
+        budget=params.select.budget,
+        options=params.select.options,
     )
 
 
-def _place(walk: Walk) -> int:
-    """Pairs dealt with in the pass under way, or steps done of a training with a budget."""
-    if walk.budget:
-        return walk.steps
-    return walk.tested if walk.passes == 1 else walk.checked
+def _carry_out(steps: Iterator[State], state: State, learner: "Learner", saved: Checkpoint) -> None:
+    """Choose to the end, show how far the choice has come, and save it now and then."""
+
+    def all_of_it() -> Saved:
+        return Saved({"state": state.plain()}, {**learner.state(), **state.arrays()})
+
+    learner.after_batch = lambda: saved.save_if_due(all_of_it)
+    begun = state.progress()
+    with Progress("select", begun.total, begun.unit) as progress:
+        if saved.found:
+            progress.go_on(begun.done)
+        for _ in steps:
+            _show(state, progress)
+            saved.save_if_due(all_of_it)
+        saved.save(all_of_it())
 
 
-def _show(walk: Walk, progress: Progress) -> None:
-    pass_of = {} if walk.passes == 1 else {"pass": walk.passes}
-    if walk.budget:
-        progress.turn_to(walk.budget, "step")
-    progress.show(_place(walk), **pass_of, selected=len(walk.chosen), score=walk.score, loss=walk.loss)
-    if walk.stalled_rounds:
-        progress.warn(
-            "a training round reached select.max_epochs before precision; the walk goes on, "
-            "metrics/select.json counts such rounds as stalled_rounds"
-        )
+def _show(state: State, progress: Progress) -> None:
+    now = state.progress()
+    progress.turn_to(now.total, now.unit)
+    progress.show(now.done, **now.figures)
+    for line in state.warnings():
+        progress.warn(line)
 
 
-def _table(walk: Walk, rows: np.ndarray) -> list[list[Any]]:
+def _table(state: State, rows: np.ndarray) -> list[list[Any]]:
     return [
         [row, order, choice.score, choice.epochs]
-        for order, (row, choice) in enumerate(zip(rows.tolist(), walk.chosen, strict=True))
+        for order, (row, choice) in enumerate(zip(rows.tolist(), state.chosen, strict=True))
     ]
 
 
-def _rejected(walk: Walk, order: np.ndarray) -> dict[int, float | None]:
+def _rejected(state: State, order: np.ndarray) -> dict[int, float | None]:
     """Rows that were not chosen, in their order, with the score that each had when it was tested last."""
-    chosen = {choice.position for choice in walk.chosen}
-    scores = {row: walk.scores[position] for position, row in enumerate(order.tolist()) if position not in chosen}
+    chosen = set(state.positions)
+    scores = {row: state.scores[position] for position, row in enumerate(order.tolist()) if position not in chosen}
     return {row: None if np.isnan(scores[row]) else float(scores[row]) for row in sorted(scores)}
 
 

@@ -1,26 +1,25 @@
 """Stage ``train_seed``: train a fresh network on the first pairs until it knows them."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from stages import hardware
-from stages.checkpoints import Clock, State, checkpoint, digest
-from stages.entry import run, whole, write_csv, write_json
-from stages.errors import UserError
-from stages.params import Params, load
-from stages.pool import POOL, earlier_model, open_pool
-from stages.progress import Progress
-from stages.store import Pairs
-from stages.strategies import Epoch, Learner
-
-MODEL = Path("models/seed.keras")
-METRICS = Path("metrics/seed.json")
-CURVE = Path("metrics/plots/seed.csv")
+from stages.learning.protocol import Epoch, Learner
+from stages.learning.tensorflow import processor, set_up_tensorflow
+from stages.pairs.read import Pairs
+from stages.pairs.tables import write_csv
+from stages.pipeline import paths
+from stages.pipeline.checkpoints import State, resumable
+from stages.pipeline.disk import require_space
+from stages.pipeline.entry import run
+from stages.pipeline.errors import UserError
+from stages.pipeline.files import atomic, digest, write_json
+from stages.pipeline.params import load
+from stages.pipeline.params.sections import Params
+from stages.pipeline.progress import Progress
+from stages.strategies.shared.pool import earlier_model, open_pool
 
 
 def main() -> None:
     """Write the seed network, its metrics, and its score and loss by epoch."""
-    clock = Clock()
     params = load("train_seed")
     pool = open_pool(params.select)
     pairs = pool.pairs
@@ -28,31 +27,30 @@ def main() -> None:
     if len(seeds) > len(pairs):
         raise UserError(
             f"seed_training.count is {len(seeds)}, allowed is at most {len(pairs)}, "
-            f"the pairs of {POOL} that select.exclude leaves"
+            f"the pairs of {paths.POOL} that select.exclude leaves"
         )
     earlier = earlier_model(params.select)
-    threads = hardware.set_up_tensorflow()
-    from stages import learner  # imports TensorFlow, which takes seconds that bad input need not wait for
+    threads = set_up_tensorflow()
+    from stages.learning import learner  # imports TensorFlow, which takes seconds that bad input need not wait for
 
     student = learner.Learner.new(pairs, params, params.seed_training.batch_size)
     inputs = {"pool": pool.digest}
     if earlier:
         student.take_over(earlier)
         inputs["earlier model"] = digest(earlier)
-    machine = {"threads": threads, "processor": hardware.processor(), "precision_policy": student.policy}
+    machine = {"threads": threads, "processor": processor(), "precision_policy": student.policy}
     with (
-        checkpoint("train_seed", params, inputs, machine) as saved,
-        whole(MODEL, METRICS, CURVE) as (model, metrics, curve),
+        resumable("train_seed", params, inputs, machine) as saved,
+        atomic(paths.SEED_MODEL, paths.SEED_METRICS, paths.SEED_CURVE) as (model, metrics, curve),
     ):
-        hardware.require_space(MODEL, 4 * student.file_bytes)  # two checkpoints, the network and a copy of it
-        clock.go_on(saved.found)
+        require_space(paths.SEED_MODEL, 4 * student.file_bytes)  # two checkpoints, the network and a copy of it
         epochs: list[Epoch] = []
         if saved.found:
             epochs = [Epoch(*each) for each in saved.found.plain["epochs"]]
             student.restore(saved.found.arrays)
 
         def state() -> State:
-            return State({"epochs": epochs, "seconds": clock.seconds()}, student.state())
+            return State({"epochs": epochs}, student.state())
 
         student.after_batch = lambda: saved.save_if_due(state)
         with Progress("train_seed", params.seed_training.max_epochs, "epoch") as progress:
@@ -71,7 +69,7 @@ def main() -> None:
                 "pairs_trained": len(epochs) * len(seeds),
                 "score": epochs[-1].score if epochs else None,
                 "loss": epochs[-1].loss if epochs else None,
-                "seconds": clock.seconds(),
+                "seconds": saved.seconds(),
                 "resolved": {
                     "image_size": pairs.layout.image_shape[0],
                     "base_filters": params.network.base_filters,
@@ -82,7 +80,7 @@ def main() -> None:
                     "precision_policy": student.policy,
                 },
                 "threads": threads,
-                "processor": hardware.processor(),
+                "processor": processor(),
             },
         )
 

@@ -6,12 +6,14 @@ the worst first, since it learns most from these. RANKING gets ``ranking.csv`` a
 
 import numpy as np
 
-from stages import pictures
-from stages.entry import run, whole, write_csv
-from stages.new_images import Mapper, find_images, read_arguments
-from stages.pictures import THRESHOLD
-from stages.progress import Progress
-from stages.scores import tier
+from stages.drawing import pictures
+from stages.learning.new_images import Mapper, find_images, read_arguments
+from stages.learning.scores import tier
+from stages.pairs.layout import MASK_THRESHOLD
+from stages.pairs.tables import write_csv
+from stages.pipeline.entry import run
+from stages.pipeline.files import atomic
+from stages.pipeline.progress import Progress
 
 SHOWN = 20
 HEADER = ["file", "expected_score", "expected_iou", "mean_probability"]
@@ -23,7 +25,7 @@ def main(words: list[str] | None = None) -> None:
     mapper = Mapper()
     paths = find_images(folder, mapper.layout.image_shape[2])
     lines: list[tuple[str, float, float, float]] = []
-    with whole(made) as (ranking,):
+    with atomic(made) as (ranking,):
         with Progress("triage", len(paths), "image") as progress:
             for mapped in mapper.map(folder, paths):
                 expected = float(expected_iou(mapped.probabilities))
@@ -40,7 +42,7 @@ def main(words: list[str] | None = None) -> None:
 
 
 def expected_iou(probabilities: np.ndarray) -> np.ndarray:
-    """The IoU that probabilities lead to expect of their own mask ``> 0.5``.
+    """The IoU with the truth that probabilities lead to expect of their own mask, the pixels above 0.5.
 
     The quotient of the expected intersection and the expected union. Where nothing is found, one minus the greatest
     probability: the pixels of an object stand or fall together, and the product over them, as if they did not, would
@@ -49,7 +51,7 @@ def expected_iou(probabilities: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     probabilities : ndarray of float, shape (…, h, w)
-        Of each pixel to belong to the mask.
+        Probability of each pixel to belong to the mask.
 
     Returns
     -------
@@ -57,7 +59,7 @@ def expected_iou(probabilities: np.ndarray) -> np.ndarray:
         In [0, 1].
     """
     given = np.asarray(probabilities, dtype=np.float64)
-    mask = given > THRESHOLD
+    mask = given > MASK_THRESHOLD
     size, inside, everywhere = (np.sum(values, axis=(-2, -1)) for values in (mask, given * mask, given))
     empty = 1 - given.max(axis=(-2, -1))
     return np.asarray(np.where(size == 0, empty, inside / np.maximum(1, size + everywhere - inside)))

@@ -5,22 +5,23 @@ column from the top left pixel, which is 1; empty where an image has no ship.
 https://www.kaggle.com/competitions/airbus-ship-detection/data
 """
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from stages.datasets import images
-from stages.datasets.images import Header
-from stages.datasets.tiles import Cut, TileSource, layout_of
-from stages.errors import UserError
-from stages.params import DatasetParams
-from stages.store import Origins
+from stages.datasets.shared.find import examine, find_files, leave_out, warn, without_broken
+from stages.datasets.shared.image import Header, read_header, read_image, require_promised
+from stages.datasets.shared.split import side_of
+from stages.datasets.shared.tiles import Cut, TileSource, layout_of
+from stages.pairs.layout import Origins
+from stages.pairs.tables import read_lines
+from stages.pipeline.errors import UserError
+from stages.pipeline.params.sections import DatasetParams
 
 IMAGES, TABLE = "train_v2/*.jpg", "train_ship_segmentations_v2.csv"
-HEADER = ["ImageId", "EncodedPixels"]
+COLUMNS = ("ImageId", "EncodedPixels")
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,14 @@ class Airbus(TileSource):
     Attributes
     ----------
     runs : sequence of ndarray of int32, shape (m, 2)
-        For each image where its runs start, counted from 0, and how long they are.
+        For each image the starts of its runs, counted from 0, and their lengths.
     """
 
     runs: Sequence[np.ndarray]
 
     def read(self, file: int) -> tuple[np.ndarray, np.ndarray]:
         """An image and the mask of its ships."""
-        image = images.read_image(self.folder / self.origins.files[file][0], self.layout.dtype)
+        image = read_image(self.folder / self.origins.files[file][0], self.layout.dtype)
         return image, mask_of(self.runs[file], *image.shape[:2])
 
 
@@ -47,16 +48,16 @@ def source(options: DatasetParams, item: str) -> Airbus:
     Raises
     ------
     UserError
-        If the folder does not hold that, or ``strict`` forbids what is wrong in it.
+        If the folder does not hold images and their table, or ``strict`` and one of them is damaged.
     """
     folder = Path(options.path)
     if not folder.is_dir():
         raise UserError(f"dataset.path is {options.path!r}, allowed is a folder with {IMAGES} and {TABLE}")
     ships = _read_table(folder, folder / (options.masks or TABLE))
     paths = _paths(folder, options, ships)
-    side = [paths[place] for place in images.side_of(item, paths, options)]
-    found = images.look_at(lambda place: _look_at(folder, side[place], ships, options), len(side))
-    side, headers = images.without_broken(side, found, options.strict)
+    side = [paths[place] for place in side_of(item, paths, options)]
+    found = examine(lambda place: _examine(folder, side[place], ships, options), len(side))
+    side, headers = without_broken(side, found, options.strict)
     runs = [_runs_of(ships[Path(path).name]) for path in side]
     _count_overlaps(folder, side, runs, options.strict)
     cut = Cut.of(options)
@@ -72,14 +73,14 @@ def mask_of(runs: np.ndarray, height: int, width: int) -> np.ndarray:
     runs : ndarray of int, shape (m, 2)
         Starts, counted from 0 column by column, and lengths; all within the image.
     height, width : int
-        Of the image.
+        Size of the image, in pixels.
 
     Returns
     -------
     ndarray of uint8, shape (height, width, 1)
         0 and 1.
     """
-    # How many runs cover a pixel is how many have started less how many have ended.
+    # As many runs cover a pixel as have started, less those that have ended.
     steps = np.zeros(height * width + 1, np.int32)
     np.add.at(steps, runs[:, 0], 1)
     np.add.at(steps, runs.sum(axis=1), -1)
@@ -89,53 +90,46 @@ def mask_of(runs: np.ndarray, height: int, width: int) -> np.ndarray:
 
 def _read_table(folder: Path, path: Path) -> dict[str, list[str]]:
     """The encoded ships of each image, by its name; read once, line by line."""
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"{path}: leads out of {folder}, allowed are files in it")
+    ships: dict[str, list[str]] = {}
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            if not path.resolve().is_relative_to(folder.resolve()):
-                raise UserError(f"{path}: leads out of {folder}, allowed are files in it")
-            lines = csv.reader(file)
-            header = next(lines, [])
-            if header != HEADER:
-                raise UserError(f"{path}: first line {','.join(header)[:80]!r}, expected {','.join(HEADER)!r}")
-            ships: dict[str, list[str]] = {}
-            for line in lines:
-                if len(line) != 2:
-                    raise UserError(f"{path}: line {lines.line_num} has {len(line)} columns, expected 2")
-                if not line[0].isprintable():
-                    raise UserError(
-                        f"{path}: line {lines.line_num} names {line[0][:60]!r}, expected printable characters"
-                    )
-                ships.setdefault(line[0], []).append(line[1])
-            return ships
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise UserError(f"{path}: cannot be read: {reason}; dataset.masks names the table below dataset.path") from None
+        for line in read_lines(path, *COLUMNS):
+            name = line.value("ImageId", _printable, "a name of printable characters")
+            ships.setdefault(name, []).append(line.texts["EncodedPixels"])
+    except UserError as error:
+        raise UserError(f"{error}; dataset.masks names the table below dataset.path") from None
+    return ships
+
+
+def _printable(name: str) -> str:
+    if not name.isprintable():
+        raise ValueError
+    return name
 
 
 def _paths(folder: Path, options: DatasetParams, ships: dict[str, list[str]]) -> list[str]:
-    """Images that the table names; what is in one of both alone is an error, or counted."""
+    """Images that the table names; an image without a line and a line without an image are an error, or counted."""
     pattern = options.images or IMAGES
-    found = images.find(folder, pattern)
+    found = find_files(folder, pattern)
     names = {Path(path).name for path in found}
     if len(names) < len(found):
         raise UserError(f"{folder}: {len(found) - len(names)} images of {pattern} have the name of another")
     known = [path for path in found if Path(path).name in ships]
     if not known:
         raise UserError(f"{folder}: none of {len(found)} images of {pattern} is one of the {len(ships)} of the table")
-    images.leave_out(
-        [path for path in found if Path(path).name not in ships], "not in the table", folder, options.strict
-    )
-    images.leave_out(sorted(set(ships) - names), "in the table, but no such image", folder, options.strict)
+    leave_out([path for path in found if Path(path).name not in ships], "not in the table", folder, options.strict)
+    leave_out(sorted(set(ships) - names), "in the table, but no such image", folder, options.strict)
     return known
 
 
-def _look_at(folder: Path, path: str, ships: dict[str, list[str]], options: DatasetParams) -> Header | UserError:
-    """What the head of an image says, or what is wrong with it or its runs; all is read if it can be left out."""
+def _examine(folder: Path, path: str, ships: dict[str, list[str]], options: DatasetParams) -> Header | UserError:
+    """The head of an image, or an error in it or in its runs; the whole image is read if it can be left out."""
     try:
-        header = images.read_header(folder / path)
+        header = read_header(folder / path)
         _check_runs(folder / path, ships[Path(path).name], header)
         if not options.strict:
-            images.require_promised(folder / path, images.read_image(folder / path, options.dtype), header)
+            require_promised(folder / path, read_image(folder / path, options.dtype), header)
     except UserError as error:
         return error
     return header
@@ -170,7 +164,7 @@ def _count_overlaps(folder: Path, paths: Sequence[str], runs: Sequence[np.ndarra
     if strict:
         more = f"; and {len(overlapping) - 1} more" if len(overlapping) > 1 else ""
         raise UserError(f"{line}{more}; dataset.strict=false takes their union")
-    images.warn(f"{len(overlapping)} images whose runs overlap, of which the union is taken: {line}")
+    warn(f"{len(overlapping)} images whose runs overlap, of which the union is taken: {line}")
 
 
 def _overlap(runs: np.ndarray) -> bool:

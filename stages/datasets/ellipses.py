@@ -1,8 +1,8 @@
-"""Ellipses in noise, with a rectangle or a triangle that is not to be found.
+"""Ellipses in noise, with a rectangle or a triangle that does not belong to the mask.
 
 The background is noise of one brightness, the shapes noise of the other; every pixel and channel is drawn for
 itself. The mask is the ellipse. Geometry and noise come from separate random streams of each row, so that a row
-holds the same shapes whatever the dtype, and the same pixels whatever the size of the set.
+holds the same shapes in both dtypes, and the same pixels in sets of any size.
 """
 
 import math
@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stages.params import DatasetParams
-from stages.store import Block, Layout
+from stages.pairs.layout import Block, Layout
+from stages.pipeline.params.sections import DatasetParams
 
 CHANNELS = 3
 GEOMETRY, NOISE = 0, 1  # random streams
 DRAWS_OF_A_ROW = 10  # of the geometry's stream, which holds the rows one after the other
-TOGETHER = 8  # pairs that are drawn at once: enough to share numpy's overhead, few enough to stay in the cache
+PAIRS_AT_ONCE = 8  # enough to share numpy's overhead, few enough to stay in the cache
 
 # Dark noise takes 192 of the 256 values (0…191 of 255 is [0, .75]), bright noise the 192 from 64 upwards.
 BRIGHTER: dict[str, np.uint8 | np.float32] = {"uint8": np.uint8(64), "float32": np.float32(0.25)}
@@ -26,18 +26,18 @@ DARK_RANGE = np.float32(0.75)
 
 
 class Shapes(NamedTuple):
-    """What is drawn on some images, in pixels; an array an attribute, a pair an item.
+    """The shapes on some images, in pixels; an array an attribute, an image an item.
 
     Attributes
     ----------
     bright_shapes : ndarray of bool, shape (n,)
         Whether the shapes are the brighter ones or the background.
     centre, radii : ndarray of float64, shape (n, 2)
-        Of the ellipse, row first.
+        The ellipse's, row first.
     rotation : ndarray of float64, shape (n,)
-        Of the ellipse, in radians.
+        The ellipse's, in radians.
     corner, sides : ndarray of int64, shape (n, 2)
-        Of the interfering shape's bounding box: its least row and column, and how far the greatest lie from them.
+        The interfering shape's bounding box: its least row and column, and their distances to the greatest.
     """
 
     bright_shapes: np.ndarray
@@ -64,9 +64,9 @@ class Ellipses:
     Attributes
     ----------
     layout : Layout
-        What the pairs look like.
+        Of the pairs.
     seed : int
-        Of all random streams.
+        Seed of all random streams.
     radius_min, radius_max : float
         Range of the ellipse's radii; its centre keeps `radius_max` from the edges.
     interference : {"rectangle", "triangle", "none"}
@@ -92,8 +92,8 @@ class Ellipses:
         images = np.empty((len(rows), *self.layout.image_shape), self.layout.dtype)
         masks = np.zeros((len(rows), *self.layout.target_shape), np.uint8)
         shapes = self.shapes(rows)
-        for start in range(0, len(rows), TOGETHER):
-            part = slice(start, start + TOGETHER)
+        for start in range(0, len(rows), PAIRS_AT_ONCE):
+            part = slice(start, start + PAIRS_AT_ONCE)
             bright = self._draw_shapes(Shapes(*(column[part] for column in shapes)), masks[part, :, :, 0])
             brighter = bright.view(np.uint8) * BRIGHTER[self.layout.dtype]
             np.add(self._dark_noise(rows[part]), brighter.reshape(images[part].shape), out=images[part])
@@ -150,7 +150,6 @@ class Ellipses:
 
 def source(options: DatasetParams, item: str) -> Ellipses:
     """The set ``item`` ("train" or "test") as the parameters describe it."""
-    assert options.image_size is not None  # nulls are replaced
     count: int = getattr(options, f"{item}_count")
     seed: int = getattr(options, f"{item}_seed")
     interference: str = getattr(options, f"{item}_interference") or options.interference
@@ -250,10 +249,10 @@ def _clip(boxes: Boxes, size: int) -> Boxes:
 
 
 def _push(clipped: Boxes, ellipses: Boxes, shapes: Shapes) -> Boxes:
-    """Where the interfering shapes' boxes go: away from the ellipse if they share rows and columns.
+    """The interfering shapes' boxes, moved away from the ellipse if they share rows and columns with it.
 
-    On each axis one moves by what they share, in the direction in which its own middle lies from the middle of what
-    they share, and up and left where the two coincide.
+    On each axis a box moves by the number of shared rows or columns, in the direction in which its own middle lies from
+    theirs, and up and left where the two coincide.
     """
     boxes = _bounding_boxes(shapes)
     top, bottom = np.maximum(clipped.top, ellipses.top), np.minimum(clipped.bottom, ellipses.bottom)
@@ -279,6 +278,6 @@ def _draw_interference(kind: str, boxes: Boxes, sides: np.ndarray, in_shape: np.
 
 
 def _slices(boxes: Boxes) -> Iterator[tuple[int, int, int, int]]:
-    """Where each box starts and stops: rows, then columns."""
+    """Start and stop of each box: rows, then columns."""
     stops = (boxes.top, boxes.bottom + 1, boxes.left, boxes.right + 1)
     return zip(*(stop.tolist() for stop in stops), strict=True)

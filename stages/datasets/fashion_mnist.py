@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.errors import UserError
-from stages.params import NOTHING, DatasetParams
-from stages.store import Block, Layout
+from stages.pairs.layout import Block, Layout
+from stages.pipeline.errors import UserError
+from stages.pipeline.params.sections import NOTHING, DatasetParams
 
 SIZE = 28
 CLASSES = 10
@@ -46,7 +46,7 @@ class FashionMnist:
     Attributes
     ----------
     folder : Path
-        Where the idx files are.
+        The folder of the idx files.
     item : {"train", "test"}
         Which of the two sets.
     layout : Layout
@@ -87,7 +87,7 @@ def source(options: DatasetParams, item: str) -> FashionMnist:
         raise UserError(f"dataset.image_size is {options.image_size}, allowed for fashion_mnist is {SIZE} or null")
     folder = _find(options.path, item)
     for kind, header in HEADER_BYTES.items():
-        _read(folder / FILES[item, kind], header)  # what is damaged is found before any work is done
+        _read(folder / FILES[item, kind], header)  # so that damage is found before any work is done
     return FashionMnist(folder, item, Layout(count, (SIZE, SIZE, 1), options.dtype, CLASSES))
 
 
@@ -105,7 +105,7 @@ def _find(path: str, item: str) -> Path:
         import keras  # loads TensorFlow: only where it is needed
 
         keras.datasets.fashion_mnist.load_data()
-    except Exception as error:  # what Keras raises without a network is of many kinds
+    except Exception as error:  # Keras raises many kinds without a network
         raise UserError(
             f"Fashion-MNIST is neither in {DEBIAN} (`apt install dataset-fashion-mnist`) nor could Keras fetch it "
             f"({' '.join(str(error).split())[:100]}); set dataset.path to a folder with {_names(item)}"
@@ -122,13 +122,13 @@ def _is_there(folder: Path, item: str) -> bool:
 
 
 def _file(path: Path) -> Path:
-    """A file, or what gzip made of it."""
+    """A file, or if it is not there the one that gzip made of it."""
     return path if path.is_file() else path.with_name(path.name + ".gz")
 
 
 @lru_cache(maxsize=4)
 def _read(path: Path, header: int) -> np.ndarray:
-    """The bytes of an idx file behind its header, once its checksum is verified; uint8, flat."""
+    """The bytes of an idx file behind its header, after its checksum is verified; uint8, flat."""
     file = _file(path)
     try:
         content = file.read_bytes()

@@ -3,8 +3,8 @@
 import keras
 from keras import layers
 
-from stages.params import NetworkParams
-from stages.store import Layout
+from stages.pairs.layout import Layout
+from stages.pipeline.params.sections import NetworkParams
 
 
 def build(options: NetworkParams, layout: Layout) -> keras.Model:

@@ -1,45 +1,72 @@
 """A network of one's own, from a .keras file, with the weights that it has there."""
 
+import json
+import re
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import keras
 
-from stages.errors import UserError
-from stages.networks import load
-from stages.params import NetworkParams
-from stages.store import Layout
+from stages.networks.shared.saved import in_one_line, read_network
+from stages.pairs.layout import Layout
+from stages.pipeline.errors import UserError
+from stages.pipeline.params.sections import NetworkParams
+
+# The file may come from a stranger: its parts may come from these modules alone, not from those of Keras that read
+# files or download.
+MODULES = re.compile(
+    r"stages\.networks\..+|builtins|keras(\.(layers|initializers|regularizers|constraints|activations|ops|optimizers"
+    r"|losses)|\.src\.(models|ops)\..+)?"
+)
 
 
 def build(options: NetworkParams, layout: Layout) -> keras.Model:
     """The network of ``options.path``, read in Keras' safe mode; it computes in the precision that it was saved with.
 
-    One that takes images of any size is fixed to that of the pairs.
+    A network that takes images of any size is fixed to that of the pairs. Its optimizer is left out.
 
     Raises
     ------
     UserError
         If there is no such file, it is no network from images to masks, or it takes images of another shape.
     """
-    if not Path(options.path).is_file():
+    path = Path(options.path)
+    if not path.is_file():
         raise UserError(f"network.path is {options.path!r}, allowed is a .keras file")
-    keras.config.set_dtype_policy("float32")  # of what holds layers, which have their own
-    try:
-        network = load(Path(options.path))
-    except UserError as error:
-        raise UserError(str(error).partition("; `dvc")[0]) from None  # it is no output of a stage
+    keras.config.set_dtype_policy("float32")  # of the model around the layers, which have their own
+    with in_one_line(path):
+        _check_modules(path)
+    network = read_network(path, with_optimizer=False)
     taken = network.input_shape[1:]
     if any(size not in (None, own) for size, own in zip(taken, layout.image_shape, strict=True)):
-        raise UserError(f"{options.path}: takes images of {taken}, those of the data set are {layout.image_shape}")
+        raise UserError(f"{path}: takes images of {taken}, those of the data set are {layout.image_shape}")
     if taken != layout.image_shape:
         weights = network.get_weights()
         try:
             network = keras.models.clone_model(network, input_tensors=keras.Input(layout.image_shape))
         except Exception as error:  # Keras raises many kinds for sizes that do not go through the layers
             reason = " ".join(str(error).split())[:200]
-            raise UserError(f"{options.path}: does not take images of {layout.image_shape}: {reason}") from None
+            raise UserError(f"{path}: does not take images of {layout.image_shape}: {reason}") from None
         network.set_weights(weights)
     if network.output_shape[1:] != layout.target_shape:
         raise UserError(
-            f"{options.path}: predicts {network.output_shape[1:]}, the masks of the data set are {layout.target_shape}"
+            f"{path}: predicts {network.output_shape[1:]}, the masks of the data set are {layout.target_shape}"
         )
     return network
+
+
+def _check_modules(path: Path) -> None:
+    """Raise if a part of a network comes from a module that is not allowed."""
+    with zipfile.ZipFile(path) as archive:
+        config: dict[str, Any] = json.loads(archive.read("config.json"))
+    pending: list[Any] = [{**config, "compile_config": None}]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, dict):
+            module = value.get("module") if "class_name" in value else None
+            if not (module is None or (isinstance(module, str) and MODULES.fullmatch(module))):
+                raise UserError(f"it asks for {value['class_name']!r} of the module {module!r}")
+            pending.extend(value.values())
+        elif isinstance(value, list):
+            pending.extend(value)

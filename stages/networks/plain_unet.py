@@ -3,9 +3,9 @@
 import keras
 from keras import layers
 
-from stages.networks.layers import Dropout, convolve
-from stages.params import NetworkParams
-from stages.store import Layout
+from stages.networks.shared.layers import Dropout, convolve
+from stages.pairs.layout import Layout
+from stages.pipeline.params.sections import NetworkParams
 
 DEPTH = 4  # times that the image is halved
 

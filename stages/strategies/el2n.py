@@ -2,13 +2,20 @@
 
 from collections.abc import Iterator
 
-from stages.strategies import Learner, Settings, Walk, highest, rate, require_size, train_on, train_on_pool
+from stages.learning.protocol import Learner
+from stages.strategies.shared.budget import BudgetState, RatingOptions, highest, rate, start, train_on, train_on_pool
+from stages.strategies.shared.strategy import Settings
+
+__all__ = ["Options", "choose", "start"]
 
 
-def choose(learner: Learner, walk: Walk, settings: Settings) -> Iterator[Walk]:
-    """Train on the pool for ``settings.rating_epochs``, rate, then train a fresh network on the worst predicted."""
-    require_size(walk, settings)
-    if not walk.budget:
-        yield from train_on_pool(settings.rating_epochs, learner, walk)
-        yield from rate(learner.error_norm, 0, 1, walk, settings)
-    yield from train_on(highest(walk.ratings[:, 0], settings), learner, walk, settings)
+class Options(RatingOptions):
+    """How long to train before pairs are rated."""
+
+
+def choose(learner: Learner, state: BudgetState, settings: Settings) -> Iterator[BudgetState]:
+    """Train on the pool for some epochs, rate, then train a fresh network on the worst predicted pairs."""
+    if not state.budget:
+        yield from train_on_pool(settings.options.rating_epochs, learner, state)
+        yield from rate(learner.error_norm, state)
+    yield from train_on(highest(state.ratings[:, 0], settings), learner, state, settings)

@@ -1,22 +1,28 @@
 """Pairs that stand for all others: each of the pool is to be near a chosen one (Mirchandani & Francis, 1990)."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.sparse import csr_matrix
-from sklearn.neighbors import NearestNeighbors
 
-from stages.strategies import Learner, Settings, Walk, rate, require_size, train_on
+from stages.learning.protocol import Learner
+from stages.strategies.shared.budget import BudgetState, NoOptions, rate, start, train_on
+from stages.strategies.shared.strategy import Settings
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+__all__ = ["Options", "choose", "start"]
+Options = NoOptions
 
 NEIGHBOURS = 256  # to which a pair is compared: memory grows with the pool, not with its square
 
 
-def choose(learner: Learner, walk: Walk, settings: Settings) -> Iterator[Walk]:
+def choose(learner: Learner, state: BudgetState, settings: Settings) -> Iterator[BudgetState]:
     """Choose in the space of the seed network's features, then train a fresh network."""
-    require_size(walk, settings)
-    if not walk.budget:
-        yield from rate(learner.features, 0, 1, walk, settings)
-    yield from train_on(_representatives(walk.ratings, settings.size), learner, walk, settings)
+    if not state.budget:
+        yield from rate(learner.features, state)
+    yield from train_on(_representatives(state.ratings, settings.budget.count), learner, state, settings)
 
 
 def _representatives(features: np.ndarray, size: int) -> list[int]:
@@ -31,8 +37,10 @@ def _representatives(features: np.ndarray, size: int) -> list[int]:
     return positions
 
 
-def _similarities(features: np.ndarray) -> csr_matrix:
+def _similarities(features: np.ndarray) -> "csr_matrix":
     """How near each pair is to those around it: the largest distance found minus its own; of others it is 0."""
+    from sklearn.neighbors import NearestNeighbors  # takes a second, which the other strategies need not wait for
+
     near = NearestNeighbors(n_neighbors=min(NEIGHBOURS, len(features))).fit(features)
     similarities = near.kneighbors_graph(features, mode="distance")
     similarities.data = similarities.data.max() - similarities.data

@@ -5,10 +5,120 @@ that true: they end with one that finds no failure, and so proves the claim for 
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
+from pydantic import Field
 
-from stages.strategies import Choice, Learner, Round, Settings, Walk, steps_of_epoch
+from stages.learning.protocol import PREDICTION_BATCH, Learner
+from stages.pairs.tables import Choice
+from stages.pipeline.params.sections import INT_MAX, Section
+from stages.strategies.shared.budget import steps_of_epoch
+from stages.strategies.shared.state import Progress, Round, State
+from stages.strategies.shared.strategy import Pool, Settings
+
+
+class Options(Section):
+    """How the pool is walked."""
+
+    scan_size: int = Field(ge=1, le=INT_MAX, description="most pairs tested between two training rounds")
+    max_epochs: int = Field(
+        ge=1, le=INT_MAX, description="most epochs of a training round; `stalled_rounds` counts rounds that end so"
+    )
+    passes: Literal[1, "until_certified"] = Field(
+        description="`1` as in the article, or `until_certified`: further passes, until one finds no failure"
+    )
+    max_passes: int = Field(ge=2, le=INT_MAX, description="most passes on the way to a certificate, the first included")
+
+
+@dataclass
+class Walk(State):
+    """How far the walk has come.
+
+    Attributes
+    ----------
+    end : int
+        Pairs that the first pass walks; fewer than all if it goes on from an earlier core, which rejected the others.
+    scanned : int
+        Pairs that passed in the scan under way.
+    passed : int
+        Pairs that passed since the last failure, or in the scan that found it: how far apart failures are by now.
+    training : bool
+        Whether a training round is due or under way; else a scan is.
+    failed : int, optional
+        Place in the core of the pair whose failure led to that round.
+    round_epochs : int
+        Epochs of the training round so far.
+    stalled_rounds : int
+        Rounds that reached their most epochs before their score.
+    passes : int
+        The pass that is under way or was the last.
+    added : list of int
+        Pairs that each finished pass chose.
+    checked : int
+        Pairs dealt with in the pass under way, from the second on.
+    place_epochs : int
+        Epochs since that number last rose.
+    core_before : int
+        Size of the core when that pass began.
+    changed : bool
+        Whether the weights changed since then.
+    certified : bool, optional
+        Whether the last pass tested every pair with the final weights and none failed; absent if none tried to.
+    """
+
+    end: int = 0
+    scanned: int = 0
+    passed: int = 0
+    training: bool = False
+    failed: int | None = None
+    round_epochs: int = 0
+    stalled_rounds: int = 0
+    passes: int = 1
+    added: list[int] = field(default_factory=list)
+    checked: int = 0
+    place_epochs: int = 0
+    core_before: int = 0
+    changed: bool = False
+    certified: bool | None = None
+
+    def progress(self) -> Progress:
+        """Pairs dealt with in the pass under way."""
+        walked = super().progress()
+        if self.passes == 1:
+            return walked
+        return walked._replace(done=self.checked, figures={"pass": self.passes, **walked.figures})
+
+    def warnings(self) -> list[str]:
+        """Lines on rounds that stalled, and on passes that ended without a certificate."""
+        lines = []
+        if self.stalled_rounds:
+            lines.append(
+                "a training round reached select.first_failure.max_epochs before precision; the walk goes on, "
+                "metrics/select.json counts such rounds as stalled_rounds"
+            )
+        if self.certified is False:
+            lines.append(
+                "select.first_failure.max_passes are over and the last one still found failures: no certificate"
+            )
+        return lines
+
+    def metrics(self) -> dict[str, Any]:
+        """Figures with passes, certificate and stalled rounds."""
+        return {
+            **super().metrics(),
+            "certified": self.certified,
+            "passes": self.passes,
+            "added_by_pass": {str(number): added for number, added in enumerate(self.added, 1)},
+            "stalled_rounds": self.stalled_rounds,
+        }
+
+
+def start(pool: Pool, settings: Settings) -> Walk:
+    """A walk from an earlier core, or else from the seed pairs."""
+    chosen = [*pool.core] or [Choice(position, None) for position in range(settings.seeds)]
+    return Walk(pool.size, chosen, tested=len(chosen), end=pool.end, core_before=len(chosen))
 
 
 def choose(learner: Learner, walk: Walk, settings: Settings) -> Iterator[Walk]:
@@ -24,7 +134,7 @@ def choose(learner: Learner, walk: Walk, settings: Settings) -> Iterator[Walk]:
         yield walk
     if not walk.added:
         walk.added.append(len(walk.chosen) - walk.core_before)
-        if settings.max_passes > 1:
+        if settings.options.passes == "until_certified":
             _begin_pass(walk)
     while walk.passes > 1 and walk.certified is None:
         if walk.training:
@@ -36,7 +146,7 @@ def choose(learner: Learner, walk: Walk, settings: Settings) -> Iterator[Walk]:
 
 def train(learner: Learner, walk: Walk, settings: Settings) -> None:
     """One epoch on the core; it ends the round if its score is good enough or the round has lasted too long."""
-    epoch = learner.fit_epoch([choice.position for choice in walk.chosen])
+    epoch = learner.fit_epoch(walk.positions)
     walk.score, walk.loss = epoch
     walk.epochs += 1
     walk.round_epochs += 1
@@ -46,7 +156,7 @@ def train(learner: Learner, walk: Walk, settings: Settings) -> None:
     if walk.failed is not None:
         walk.chosen[walk.failed].epochs += 1
     learnt = epoch.score > settings.precision
-    if learnt or walk.round_epochs >= settings.max_epochs:
+    if learnt or walk.round_epochs >= settings.options.max_epochs:
         walk.stalled_rounds += not learnt
         walk.training = False
         walk.round_epochs = 0
@@ -56,7 +166,7 @@ def train(learner: Learner, walk: Walk, settings: Settings) -> None:
 
 def scan(learner: Learner, walk: Walk, settings: Settings) -> None:
     """Test the next pairs of a scan; a failure or the most pairs of a scan end it, and a training round is due."""
-    stop = min(walk.tested - walk.scanned + settings.scan_size, walk.end)
+    stop = min(walk.tested - walk.scanned + settings.options.scan_size, walk.end)
     size = _block_size(walk.passed + walk.scanned, settings)
     block = range(walk.tested, min(walk.tested + size, stop))
     scores = learner.score(block)
@@ -83,7 +193,7 @@ def scan(learner: Learner, walk: Walk, settings: Settings) -> None:
 
 def check(learner: Learner, walk: Walk, settings: Settings) -> None:
     """Test the next pairs of a further pass; one that fails is learnt, and tested again before the pass goes on."""
-    block = _order_of_pass(walk)[walk.checked : walk.checked + settings.check_size]
+    block = _order_of_pass(walk)[walk.checked : walk.checked + PREDICTION_BATCH]
     scores = learner.verify(block)
     walk.pairs_scored += len(block)
     failures = np.flatnonzero(scores < settings.bar)
@@ -92,7 +202,7 @@ def check(learner: Learner, walk: Walk, settings: Settings) -> None:
     walk.checked += passed
     if passed:
         walk.place_epochs = 0
-    if failures.size and walk.place_epochs < settings.max_epochs:
+    if failures.size and walk.place_epochs < settings.options.max_epochs:
         walk.training = walk.changed = True
         _fail(walk, int(block[passed]), float(scores[passed]))
     elif failures.size:  # it cannot be learnt: go on without it, and without a certificate from this pass
@@ -128,7 +238,7 @@ def _end_pass(walk: Walk, settings: Settings) -> None:
     walk.added.append(len(walk.chosen) - walk.core_before)
     if not walk.changed:
         walk.certified = True
-    elif walk.passes >= settings.max_passes:
+    elif walk.passes >= settings.options.max_passes:
         walk.certified = False
     else:
         _begin_pass(walk)

@@ -4,16 +4,19 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from stages.strategies import Learner, Settings, Walk, rate, require_size, train_on
+from stages.learning.protocol import Learner
+from stages.strategies.shared.budget import BudgetState, NoOptions, rate, start, train_on
+from stages.strategies.shared.strategy import Settings
+
+__all__ = ["Options", "choose", "start"]
+Options = NoOptions
 
 
-def choose(learner: Learner, walk: Walk, settings: Settings) -> Iterator[Walk]:
+def choose(learner: Learner, state: BudgetState, settings: Settings) -> Iterator[BudgetState]:
     """Choose in the space of the seed network's features, from the seed pairs on, then train a fresh network."""
-    require_size(walk, settings)
-    seeds = walk.core_before
-    if not walk.budget:
-        yield from rate(learner.features, 0, 1, walk, settings)
-    yield from train_on(_spread(walk.ratings, seeds, settings.size), learner, walk, settings)
+    if not state.budget:
+        yield from rate(learner.features, state)
+    yield from train_on(_spread(state.ratings, settings.seeds, settings.budget.count), learner, state, settings)
 
 
 def _spread(features: np.ndarray, seeds: int, size: int) -> list[int]:

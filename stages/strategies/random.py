@@ -1,14 +1,18 @@
-"""Pairs drawn at random: what any other choice has to beat."""
+"""Pairs drawn at random: the choice that any other has to beat."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
-from stages.strategies import Learner, Settings, Walk, require_size, train_on
+from stages.learning.protocol import Learner
+from stages.strategies.shared.budget import BudgetState, NoOptions, start, train_on
+from stages.strategies.shared.strategy import Settings
+
+__all__ = ["Options", "choose", "start"]
+Options = NoOptions
 
 
-def choose(learner: Learner, walk: Walk, settings: Settings) -> Iterator[Walk]:
-    """Train on ``settings.size`` pairs, each as likely as any other."""
-    require_size(walk, settings)
-    drawn = np.random.default_rng(settings.seed).permutation(walk.pool)[: settings.size]
-    return train_on(sorted(drawn.tolist()), learner, walk, settings)
+def choose(learner: Learner, state: BudgetState, settings: Settings) -> Iterator[BudgetState]:
+    """Train on a number of pairs, each as likely as any other."""
+    drawn = np.random.default_rng(settings.seed).permutation(state.pool)[: settings.budget.count]
+    return train_on(sorted(drawn.tolist()), learner, state, settings)

@@ -2,12 +2,16 @@
 
 from collections.abc import Iterator
 
-from stages.strategies import Learner, Settings, Walk, highest, rate, require_size, train_on
+from stages.learning.protocol import Learner
+from stages.strategies.shared.budget import BudgetState, NoOptions, highest, rate, start, train_on
+from stages.strategies.shared.strategy import Settings
+
+__all__ = ["Options", "choose", "start"]
+Options = NoOptions
 
 
-def choose(learner: Learner, walk: Walk, settings: Settings) -> Iterator[Walk]:
-    """Rate all pairs with the seed network, then train a fresh one on the ``settings.size`` most uncertain."""
-    require_size(walk, settings)
-    if not walk.budget:
-        yield from rate(learner.uncertainty, 0, 1, walk, settings)
-    yield from train_on(highest(walk.ratings[:, 0], settings), learner, walk, settings)
+def choose(learner: Learner, state: BudgetState, settings: Settings) -> Iterator[BudgetState]:
+    """Rate all pairs with the seed network, then train a fresh one on the most uncertain."""
+    if not state.budget:
+        yield from rate(learner.uncertainty, state)
+    yield from train_on(highest(state.ratings[:, 0], settings), learner, state, settings)

@@ -1,0 +1,1 @@
+"""Code that the sources share: to find, split, read and cut files."""

@@ -1,0 +1,228 @@
+"""Tiles: cut images of any size into pairs of one size, and a source of such pairs."""
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from stages.datasets.shared.find import warn
+from stages.datasets.shared.image import Header
+from stages.pairs.layout import Block, Layout, Origins
+from stages.pipeline.errors import UserError
+from stages.pipeline.opencv import open_cv
+from stages.pipeline.params.sections import DatasetParams
+
+
+class Cut(NamedTuple):
+    """The rules by which images are cut into tiles.
+
+    Attributes
+    ----------
+    size : int
+        Height and width of a tile.
+    whole : bool
+        One tile an image; else as many as it takes.
+    fit : {"tile", "resize", "pad"}
+        The way out where tiles do not fit: the last tile of a row or column is moved back into the image, the image is
+        scaled to the nearest size that they fit, or it is filled up with zeros.
+    overlap : int
+        Pixels that neighbouring tiles share.
+    """
+
+    size: int
+    whole: bool
+    fit: str
+    overlap: int
+
+    @classmethod
+    def of(cls, options: DatasetParams) -> "Cut":
+        """The rules that the parameters set."""
+        return cls(options.image_size, not options.tile, options.fit, options.overlap)
+
+    def scaled(self, length: int) -> int:
+        """The length of a side of an image when it is cut."""
+        if self.fit != "resize":
+            return length
+        stride = self.size - self.overlap
+        tiles = 1 if self.whole else max(1, round((length - self.overlap) / stride))
+        return tiles * stride + self.overlap
+
+    def starts(self, length: int) -> list[int]:
+        """The starts of tiles along a side; none if it is too short or, for one tile, too long."""
+        length = self.scaled(length)
+        if self.whole:
+            return [0] if length == self.size or (self.fit == "pad" and length < self.size) else []
+        stride = self.size - self.overlap
+        if self.fit == "pad":
+            return list(range(0, max(1, length - self.overlap), stride))
+        inside = list(range(0, length - self.size + 1, stride))
+        if inside and inside[-1] + self.size < length:
+            inside.append(length - self.size)
+        return inside
+
+    def grid(self, height: int, width: int) -> np.ndarray:
+        """Top and left of the tiles of an image, row by row; int32, shape (n, 2)."""
+        places = [(top, left) for top in self.starts(height) for left in self.starts(width)]
+        return np.array(places, np.int32).reshape(-1, 2)
+
+
+@dataclass(frozen=True)
+class TileSource(ABC):
+    """A source of tiles of images in files.
+
+    Attributes
+    ----------
+    folder : Path
+        The folder that all paths start from.
+    layout : Layout
+        Of the pairs.
+    origins : Origins
+        For each pair the file, and the first row and column of its tile; in pixels of the image as it is cut.
+    cut : Cut
+        The rules by which the images are cut.
+    """
+
+    folder: Path
+    layout: Layout
+    origins: Origins
+    cut: Cut
+
+    @abstractmethod
+    def read(self, file: int) -> tuple[np.ndarray, np.ndarray]:
+        """An image (h, w, c) in the values to be stored, and its mask (h, w, 1)."""
+
+    def draw(self, rows: range) -> Block:
+        """The pairs of a range of rows; each image is read once."""
+        size = self.cut.size
+        images = np.empty((len(rows), *self.layout.image_shape), self.layout.dtype)
+        masks = np.empty((len(rows), *self.layout.target_shape), np.uint8)
+        opened = -1
+        for place, (file, top, left) in enumerate(self.origins.tiles[rows.start : rows.stop].tolist()):
+            if file != opened:
+                image, mask = self._scaled(file)
+                opened = file
+            images[place] = crop(image, top, left, size)
+            masks[place] = crop(mask, top, left, size)
+        return Block(images, masks)
+
+    def _scaled(self, file: int) -> tuple[np.ndarray, np.ndarray]:
+        image, mask = self.read(file)
+        expected = *mask.shape[:2], self.layout.image_shape[2]
+        if image.shape != expected:
+            path = self.folder / self.origins.files[file][0]
+            raise UserError(f"{path}: an image of {image.shape}, by its head and its mask it should be {expected}")
+        height, width = (self.cut.scaled(length) for length in image.shape[:2])
+        return scale(image, height, width), scale(mask, height, width, nearest=True)
+
+
+def layout_of(
+    item: str, paths: Sequence[str], headers: Sequence[Header], cut: Cut, options: DatasetParams
+) -> tuple[Layout, np.ndarray]:
+    """The layout of the pairs of a side, and the tile of each.
+
+    Parameters
+    ----------
+    item : {"train", "test"}
+        The side of the split.
+    paths : sequence of str, shape (n,)
+        Paths of the images of that side.
+    headers : sequence of Header, shape (n,)
+        Heads of these.
+    cut : Cut
+        The rules by which they are cut.
+    options : DatasetParams
+        ``train_count`` or ``test_count``, and ``dtype`` are used.
+
+    Returns
+    -------
+    Layout
+    ndarray of int32, shape (n, 3)
+        Image, top, left.
+
+    Raises
+    ------
+    UserError
+        If they differ in channels, or give fewer tiles than are asked for, or none.
+    """
+    channels = _common_channels(paths, headers)
+    tiles = tiles_of(headers, cut)
+    count = options.train_count if item == "train" else options.test_count
+    if count is not None and count > len(tiles):
+        raise UserError(
+            f"dataset.{item}_count is {count}, "
+            f"allowed is null or at most {len(tiles)}, the tiles of the images to {item}"
+        )
+    tiles = tiles[:count]
+    return Layout(len(tiles), (cut.size, cut.size, channels), options.dtype), tiles
+
+
+def _common_channels(paths: Sequence[str], headers: Sequence[Header]) -> int:
+    """The number of channels that all images have."""
+    counts = Counter(header.channels for header in headers)
+    usual, _ = counts.most_common(1)[0]
+    for path, header in zip(paths, headers, strict=True):
+        if header.channels != usual:
+            raise UserError(f"{path}: {header.channels} channels, most images have {usual}; all need the same number")
+    return usual
+
+
+def tiles_of(headers: Sequence[Header], cut: Cut) -> np.ndarray:
+    """The tiles of some images, row by row; images that give none are counted in a line.
+
+    Returns
+    -------
+    ndarray of int32, shape (n, 3)
+        Image, top, left.
+
+    Raises
+    ------
+    UserError
+        If no image gives any.
+    """
+    grids: dict[tuple[int, int], np.ndarray] = {}  # few sizes, many images
+    useless = []
+    parts = []
+    for image, (height, width, _) in enumerate(headers):
+        if (height, width) not in grids:
+            grids[height, width] = cut.grid(height, width)
+        grid = grids[height, width]
+        if not len(grid):
+            useless.append((height, width))
+        parts.append(np.column_stack([np.full(len(grid), image, np.int32), grid]))
+    if len(useless) == len(headers):
+        height, width = useless[0]
+        raise UserError(
+            f"dataset.image_size is {cut.size}: none of {len(headers)} images gives a tile of that size, the first has "
+            f"{height}×{width}; dataset.fit=pad or resize takes them in"
+        )
+    if useless:
+        height, width = useless[0]
+        warn(
+            f"{len(useless)} images left out, as one of {height}×{width}, "
+            f"since they give no tile of {cut.size}×{cut.size}; dataset.fit=pad or resize takes them in"
+        )
+    return np.concatenate(parts)
+
+
+def scale(image: np.ndarray, height: int, width: int, nearest: bool = False) -> np.ndarray:
+    """Scale an image (h, w, c): smoothly, or by the nearest pixel, as masks need it."""
+    if image.shape[:2] == (height, width):
+        return image
+    cv2 = open_cv()
+    smaller = height * width < image.shape[0] * image.shape[1]
+    kind = cv2.INTER_NEAREST_EXACT if nearest else cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (width, height), interpolation=kind)).reshape(height, width, -1)
+
+
+def crop(image: np.ndarray, top: int, left: int, size: int) -> np.ndarray:
+    """A tile of an image, with zeros where it reaches over the edge."""
+    part = image[top : top + size, left : left + size]
+    if part.shape[:2] == (size, size):
+        return part
+    tile = np.zeros((size, size, image.shape[2]), image.dtype)
+    tile[: part.shape[0], : part.shape[1]] = part
+    return tile

@@ -1,0 +1,1 @@
+"""Charts, pictures, and the page of the report."""

@@ -1,0 +1,276 @@
+"""Pictures of pairs and of predictions: PNG files, and thumbnails for the report.
+
+Masks and probabilities are drawn from black, 0, to white, 1. The four kinds of pixels have colours that colour-blind
+people tell apart (Okabe & Ito, 2008); these colours differ in brightness, too.
+"""
+
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from stages.pairs.layout import MASK_THRESHOLD, Block
+
+KINDS = {
+    "rightly in the mask": (86, 180, 233),  # sky blue
+    "wrongly in the mask": (240, 228, 66),  # yellow
+    "missed": (213, 94, 0),  # vermilion
+    "rightly outside": (0, 0, 0),
+}
+OUTLINE = (240, 228, 66)
+PANEL = 128  # pixels across an image of a sheet
+GAP = 4  # pixels of white between images
+TEXT = 13  # pixels of height
+TITLE_PIXELS = 132  # least width of a title
+LEGEND = "each time: image, mask, prediction, and pixels that are"
+LEGEND_PIXELS = 960
+WIDEST = 1400  # pixels across a montage
+LEAST = 24  # pixels across an image in it
+
+
+def as_rgb(image: np.ndarray) -> np.ndarray:
+    """Colours of a stored image.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, or of float32 in [0, 1], shape (h, w, c)
+        Of one or two channels the first is drawn in grey, of more than three the first three.
+
+    Returns
+    -------
+    ndarray of uint8, shape (h, w, 3)
+    """
+    pixels = image if image.dtype == np.uint8 else np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    return pixels[:, :, :3] if image.shape[2] >= 3 else np.repeat(pixels[:, :, :1], 3, axis=2)
+
+
+def as_grey(values: np.ndarray) -> np.ndarray:
+    """Greys from black, 0, to white, 1.
+
+    Parameters
+    ----------
+    values : ndarray of numbers in [0, 1], shape (h, w)
+
+    Returns
+    -------
+    ndarray of uint8, shape (h, w, 3)
+    """
+    return np.repeat(np.rint(values * 255).astype(np.uint8)[:, :, None], 3, axis=2)
+
+
+def kinds_of(mask: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Colours of the four kinds of pixels, see `KINDS`.
+
+    Parameters
+    ----------
+    mask, predicted : ndarray of bool, shape (h, w)
+
+    Returns
+    -------
+    ndarray of uint8, shape (h, w, 3)
+    """
+    number = np.where(mask, np.where(predicted, 0, 2), np.where(predicted, 1, 3))
+    return np.array(list(KINDS.values()), np.uint8)[number]
+
+
+def outlined(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Colours of a stored image with the edge of its mask in yellow.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, or of float32 in [0, 1], shape (h, w, c)
+    mask : ndarray of uint8, shape (h, w, 1)
+
+    Returns
+    -------
+    ndarray of uint8, shape (h, w, 3)
+    """
+    from skimage.segmentation import find_boundaries
+
+    drawn = as_rgb(image).copy()
+    drawn[find_boundaries(mask[:, :, 0] > 0, mode="thick")] = OUTLINE
+    return drawn
+
+
+def draw_pairs(path: Path, block: Block, titles: Sequence[str]) -> None:
+    """Draw images and below each its mask. A class stands in the title instead.
+
+    Parameters
+    ----------
+    path : Path
+        The picture, a PNG file.
+    block : Block
+        The pairs.
+    titles : sequence of str
+        A title for each image.
+    """
+    if block.targets.ndim == 2:
+        cells = [[as_rgb(image)] for image in block.images]
+        titles = [f"{title}, class {label}" for title, (label,) in zip(titles, block.targets.tolist(), strict=True)]
+    else:
+        cells = [
+            [as_rgb(image), as_grey(mask[:, :, 0])] for image, mask in zip(block.images, block.targets, strict=True)
+        ]
+    _sheet([np.concatenate(_framed(parts), axis=0) for parts in cells], titles, across=10).save(path, optimize=True)
+
+
+def draw_predictions(path: Path, block: Block, predictions: np.ndarray, titles: Sequence[str]) -> None:
+    """Draw images, their masks, the predicted masks, and the four kinds of pixels. Classes stand in the titles instead.
+
+    Parameters
+    ----------
+    path : Path
+        The picture, a PNG file.
+    block : Block
+        The pairs.
+    predictions : ndarray of float, shape (n, h, w, 1) or (n, classes)
+        Probabilities, drawn from black, 0, to white, 1.
+    titles : sequence of str
+        A title for each image.
+    """
+    if predictions.ndim == 2:
+        said = [f"{title}, said {row.argmax()}" for title, row in zip(titles, predictions, strict=True)]
+        draw_pairs(path, block, said)
+        return
+    cells = [
+        [
+            as_rgb(image),
+            as_grey(mask[:, :, 0]),
+            as_grey(predicted[:, :, 0]),
+            kinds_of(mask[:, :, 0] > 0, predicted[:, :, 0] > MASK_THRESHOLD),
+        ]
+        for image, mask, predicted in zip(block.images, block.targets, predictions, strict=True)
+    ]
+    sheet = _sheet([np.concatenate(_framed(parts), axis=1) for parts in cells], titles, across=2)
+    _with_colours_explained(sheet).save(path, optimize=True)
+
+
+def draw_probabilities(path: Path, images: Sequence[tuple[np.ndarray, np.ndarray]], titles: Sequence[str]) -> None:
+    """Draw images of any size and beside each its predicted mask.
+
+    Parameters
+    ----------
+    path : Path
+        The picture, a PNG file.
+    images : sequence of (ndarray, ndarray)
+        Images, uint8 or float32 of shape (h, w, c), and probabilities in [0, 1] of shape (h, w).
+    titles : sequence of str
+        A title for each image.
+    """
+    cells = [
+        np.concatenate(_framed([as_rgb(image), as_grey(probabilities)]), axis=1) for image, probabilities in images
+    ]
+    _sheet(cells, titles, across=4).save(path, optimize=True)
+
+
+def draw_montage(path: Path, block: Block, across: int | None = None, widest: int = WIDEST) -> None:
+    """Draw many images close together, in rows from left to right, with the edges of their masks.
+
+    Parameters
+    ----------
+    path : Path
+        The picture, a PNG or JPEG file.
+    block : Block
+        The pairs.
+    across : int, optional
+        Images in a row; by default as many as make a square.
+    widest : int
+        Greatest width in pixels. Images are made smaller for it, but not smaller than `LEAST`.
+    """
+    height, width = block.images.shape[1:3]
+    across = across or int(np.ceil(np.sqrt(len(block.images) * height / width)))
+    factor = min(1.0, max(LEAST / max(height, width), widest / (across * (width + 1))))
+    high, wide = max(1, round(height * factor)), max(1, round(width * factor))
+    down = -(-len(block.images) // across)
+    sheet = np.full((down * (high + 1), across * (wide + 1), 3), 255, np.uint8)
+    for number, (image, target) in enumerate(zip(block.images, block.targets, strict=True)):
+        drawn = as_rgb(image) if target.ndim == 1 else outlined(image, target)
+        small = np.asarray(Image.fromarray(drawn).resize((wide, high), Image.Resampling.BOX))
+        top, left = number // across * (high + 1), number % across * (wide + 1)
+        sheet[top : top + high, left : left + wide] = small
+    Image.fromarray(sheet).save(path, optimize=True, quality=75)  # the quality of a JPEG; a PNG has none
+
+
+def thumbnail(image: np.ndarray, size: int) -> str:
+    """Data URL of a smaller image in WebP.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (h, w, 3)
+    size : int
+        Greatest height and width in pixels.
+    """
+    picture = Image.fromarray(image)
+    picture.thumbnail((size, size))
+    return _as_url(picture, quality=70)
+
+
+def as_url(path: Path) -> str:
+    """Data URL of a picture in WebP, a fifth of the bytes of its PNG file."""
+    with Image.open(path) as picture:
+        return _as_url(picture.convert("RGB"), quality=80)
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """Width and height of a picture."""
+    with Image.open(path) as picture:
+        return picture.size
+
+
+def _as_url(picture: Image.Image, quality: int) -> str:
+    content = io.BytesIO()
+    picture.save(content, "WEBP", quality=quality)
+    return f"data:image/webp;base64,{base64.b64encode(content.getvalue()).decode()}"
+
+
+def _framed(parts: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Images (h, w, 3) scaled to about `PANEL` pixels, with a little white at the right and below."""
+    height, width = parts[0].shape[:2]
+    longest = max(height, width)
+    factor = max(1, PANEL // longest) if longest <= PANEL else PANEL / longest
+    size = max(1, round(width * factor)), max(1, round(height * factor))
+    how = Image.Resampling.NEAREST if factor >= 1 else Image.Resampling.BOX
+    scaled = [np.asarray(Image.fromarray(part).resize(size, how)) for part in parts]
+    return [np.pad(part, ((0, GAP), (0, GAP), (0, 0)), constant_values=255) for part in scaled]
+
+
+def _sheet(cells: Sequence[np.ndarray], titles: Sequence[str], across: int) -> Image.Image:
+    """Images of any size in rows from left to right, each below its title."""
+    font = ImageFont.load_default(TEXT)
+    across = min(across, len(cells))
+    high, wide = (max(cell.shape[axis] for cell in cells) for axis in (0, 1))
+    wide = max(wide, TITLE_PIXELS)
+    line = TEXT + 2 * GAP
+    sheet = Image.new("RGB", (across * (wide + GAP), -(-len(cells) // across) * (high + line)), "white")
+    drawing = ImageDraw.Draw(sheet)
+    for number, (cell, title) in enumerate(zip(cells, titles, strict=True)):
+        top, left = number // across * (high + line), number % across * (wide + GAP)
+        drawing.text((left, top + GAP // 2), _shortened(title, font, wide), "black", font)
+        sheet.paste(Image.fromarray(cell), (left, top + line))
+    return sheet
+
+
+def _shortened(text: str, font: Any, width: int) -> str:
+    """The longest end of a text that fits into a width in pixels."""
+    if font.getlength(text) <= width:
+        return text
+    return "…" + next(text[start:] for start in range(1, len(text) + 1) if font.getlength("…" + text[start:]) <= width)
+
+
+def _with_colours_explained(sheet: Image.Image) -> Image.Image:
+    """A sheet with a line below it that explains the colours of pixels."""
+    font = ImageFont.load_default(TEXT)
+    taller = Image.new("RGB", (max(sheet.width, LEGEND_PIXELS), sheet.height + 3 * TEXT), "white")
+    taller.paste(sheet, (0, 0))
+    drawing = ImageDraw.Draw(taller)
+    left, top = 2.5 * TEXT + font.getlength(LEGEND), sheet.height + TEXT
+    drawing.text((0, top - 1), LEGEND, "black", font)
+    for name, colour in KINDS.items():
+        drawing.rectangle((left, top, left + 2 * TEXT, top + TEXT), colour, "grey")
+        drawing.text((left + 2.5 * TEXT, top - 1), name, "black", font)
+        left += 4.5 * TEXT + font.getlength(name)
+    return taller

@@ -1,0 +1,1 @@
+"""A network with its optimizer: fit, score, save."""

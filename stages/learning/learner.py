@@ -1,0 +1,244 @@
+"""A network with its optimizer that learns pairs of a set."""
+
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Self
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from stages.learning.averaging import RunningAverage
+from stages.learning.losses import LOSSES
+from stages.learning.optimizers import Adam
+from stages.learning.predictor import Predictor, as_fit, compare, in_blocks
+from stages.learning.protocol import PREDICTION_BATCH, Epoch
+from stages.learning.saving import bytes_of, load_with_optimizer, save_network, variables_of
+from stages.learning.scores import SCORES
+from stages.learning.statistics import BatchStatistics
+from stages.learning.tensorflow import precision_policy
+from stages.learning.weights import renew_weights, take_over_weights
+from stages.networks.shared.build import build_network
+from stages.networks.shared.saved import find_not_finite
+from stages.pairs.layout import Block
+from stages.pairs.read import Pairs
+from stages.pipeline.errors import UserError
+from stages.pipeline.params.sections import Params
+
+
+@dataclass
+class EpochUnderWay:
+    """Progress of an epoch: the step that keys its order, batches done, sums of score and loss over pairs."""
+
+    step: int
+    batches: int = 0
+    scores: float = 0.0
+    losses: float = 0.0
+
+
+class Learner(Predictor):
+    """A network that trains on pairs of a set and scores them.
+
+    Parameters
+    ----------
+    network : keras.Model
+        Compiled with its optimizer.
+    pairs : Pairs
+        The set.
+    params : Params
+        ``score``, ``training.loss``, ``training.seed`` and ``training.statistics`` are used.
+    batch_size : int
+        Pairs of a training step.
+
+    Attributes
+    ----------
+    after_batch : callable
+        Called after each training step: the moment to save a checkpoint.
+    """
+
+    def __init__(self, network: keras.Model, pairs: Pairs, params: Params, batch_size: int) -> None:
+        super().__init__(network, pairs)
+        self.batch_size = batch_size
+        self.after_batch: Callable[[], None] = lambda: None
+        self._epochs = 0
+        self._under_way: EpochUnderWay | None = None
+        self._pair_score = SCORES[params.score]
+        self._loss = LOSSES[params.training.loss]
+        self._seed = params.training.seed
+        self._estimates = params.training.statistics == "estimated"
+        self._statistics = BatchStatistics(self, batch_size)
+        self._average = RunningAverage(network)
+        self._train_step = tf.function(self._train, input_signature=self._signature, autograph=False)
+
+    @classmethod
+    def new(cls, pairs: Pairs, params: Params, batch_size: int) -> Self:
+        """A learner with fresh weights; ``network`` and ``training`` of the parameters are used."""
+        training = params.training
+        policy = precision_policy(training.precision_policy)
+        network = build_network(params.network, pairs.layout, policy, training.seed)
+        network.compile(optimizer=Adam(training.learning_rate))
+        network.optimizer.build(network.trainable_variables)
+        return cls(network, pairs, params, batch_size)
+
+    @classmethod
+    def load(cls, path: Path, pairs: Pairs, params: Params, batch_size: int) -> Self:
+        """A learner that goes on from a saved network and its optimizer.
+
+        Raises
+        ------
+        UserError
+            If there is no such file, or it is not a network with an optimizer.
+        """
+        keras.utils.set_random_seed(params.training.seed % 2**32)  # of dropout in a network of one's own
+        return cls(load_with_optimizer(path), pairs, params, batch_size)
+
+    def take_over(self, path: Path) -> None:
+        """Go on from a saved network of the same build: its weights, and the state of its optimizer.
+
+        Raises
+        ------
+        UserError
+            If there is no such file, or its network is built otherwise.
+        """
+        take_over_weights(self.network, path)
+
+    @property
+    def policy(self) -> str:
+        """Precision that the network computes in: "float32" or "mixed_bfloat16"."""
+        kinds = {layer.compute_dtype for layer in self.network.layers}
+        return "mixed_bfloat16" if "bfloat16" in kinds else "float32"
+
+    def fit_epoch(self, positions: Sequence[int], steps: int | None = None, remember: Container[int] = ()) -> Epoch:
+        """Train once on each of some pairs, in an order that is drawn anew for each epoch.
+
+        Parameters
+        ----------
+        positions : sequence of int, shape (n,)
+            The pairs; after `restore` in the middle of an epoch the same as before.
+        steps : int, optional
+            Most training steps; pairs that are left then have to wait for another epoch.
+        remember : container of int
+            Steps of the epoch, counted from 1, after which the weights are taken into the average that `recall` puts in
+            their place.
+
+        Returns
+        -------
+        Epoch
+            Score and loss as means over the pairs, taken batch by batch as the weights move, dropout on.
+
+        Raises
+        ------
+        UserError
+            If the loss or a weight is no longer a finite number.
+        """
+        # The optimizer's step count tells one epoch from another, so that the order needs no state of its own.
+        step = int(self.network.optimizer.iterations.numpy())
+        epoch = self._under_way = self._under_way or EpochUnderWay(step)
+        order = np.random.default_rng((self._seed, epoch.step)).permutation(np.asarray(positions))
+        if steps is not None:
+            order = order[: steps * self.batch_size]
+        for block in self.pairs.stream(in_blocks(order, self.batch_size)[epoch.batches :]):
+            sums, loss = self._train_step(*block)
+            if not np.isfinite(loss):
+                raise _diverged(f"the loss is {float(loss)}", self._epochs, self.network)
+            epoch.batches += 1
+            epoch.scores += float(self._pair_score(as_fit([sums], block)).sum())
+            epoch.losses += float(loss) * len(block.images)
+            if epoch.batches in remember:
+                self._average.remember()
+            self.after_batch()
+        self._require_finite(self.network.variables)
+        if self._estimates:
+            self._statistics.due = np.asarray(positions)
+        self._under_way = None
+        self._epochs += 1
+        return Epoch(epoch.scores / len(order), epoch.losses / len(order))
+
+    def score(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Scores of some pairs; float64, shape (n,)."""
+        blocks = self._stream(in_blocks(np.asarray(positions), PREDICTION_BATCH))
+        return np.concatenate([self._pair_score(as_fit([self._score_step(*block)], block)) for block in blocks])
+
+    def verify(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Scores of some pairs, bit for bit as stage ``evaluate`` will compute them from the saved network."""
+        return np.concatenate([self._pair_score(fit) for fit in self.fits(positions)])
+
+    def renew(self) -> None:
+        """Put fresh weights in place of the trained ones: the weights of a `new` learner."""
+        renew_weights(self.network, self._seed)
+
+    def recall(self, positions: Sequence[int]) -> None:
+        """Put the average in place of the weights, with statistics of batch normalisation estimated on some pairs.
+
+        The average starts anew then; where nothing was remembered, nothing happens.
+        """
+        if self._average.recall():
+            self._statistics.due = np.asarray(positions)
+
+    def save(self, path: Path) -> None:
+        """Write the network with its optimizer; equal weights give equal files.
+
+        Raises
+        ------
+        UserError
+            If a weight is not finite, or the file cannot be written.
+        """
+        self._statistics.settle()
+        self._require_finite(variables_of(self.network))
+        save_network(self.network, path)
+
+    @property
+    def file_bytes(self) -> int:
+        """About the size of a saved network."""
+        return bytes_of(self.network)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Arrays on which further training depends: weights, optimizer, random states, average, the epoch under way.
+
+        Raises
+        ------
+        UserError
+            If any of it is not finite.
+        """
+        variables = variables_of(self.network)
+        self._require_finite(variables)
+        arrays = {f"variable {number}": variable.numpy() for number, variable in enumerate(variables)}
+        under_way = astuple(self._under_way) if self._under_way else ()
+        progress = {"epochs": np.array(self._epochs), "under way": np.array(under_way, dtype=np.float64)}
+        return {**arrays, **progress, "unsettled": self._statistics.due, **self._average.state()}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Go on from a state of a learner of the same network."""
+        for number, variable in enumerate(variables_of(self.network)):
+            variable.assign(state[f"variable {number}"])
+        self._epochs = int(state["epochs"])
+        self._statistics.due = state["unsettled"]
+        self._average.restore(state)
+        under_way = state["under way"].tolist()
+        self._under_way = EpochUnderWay(*map(int, under_way[:2]), *under_way[2:]) if under_way else None
+
+    def _stream(self, blocks: Iterable[np.ndarray]) -> Iterator[Block]:
+        self._statistics.settle()
+        return super()._stream(blocks)
+
+    def _require_finite(self, variables: Iterable[keras.Variable]) -> None:
+        if find_not_finite(variables) is not None:
+            raise _diverged("a weight is not finite", self._epochs, self.network)
+
+    def _train(self, images: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        with tf.GradientTape() as tape:
+            predicted = self.network(self.scaled(images), training=True)
+            loss = self._loss(targets, predicted)
+        variables = self.network.trainable_variables
+        self.network.optimizer.apply(tape.gradient(loss, variables), variables)
+        return compare(targets, predicted), loss
+
+
+def _diverged(sign: str, epochs: int, network: keras.Model) -> UserError:
+    """The line for a training that left the finite numbers after some epochs."""
+    rate = float(network.optimizer.learning_rate.numpy())
+    return UserError(
+        f"training diverged: {sign} in epoch {epochs + 1} at training.learning_rate = {rate:g}; "
+        "lower training.learning_rate or set training.precision_policy=float32"
+    )

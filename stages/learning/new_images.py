@@ -1,0 +1,158 @@
+"""Predict new images by the core's network: of any size, cut as the training images were, and joined again."""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from stages.datasets.shared.find import ENDINGS, examine, find_files
+from stages.datasets.shared.image import read_header, read_image
+from stages.datasets.shared.tiles import Cut, crop, scale
+from stages.learning.protocol import PREDICTION_BATCH
+from stages.learning.tensorflow import set_up_tensorflow
+from stages.pairs.read import Pairs
+from stages.pipeline import paths
+from stages.pipeline.errors import UserError
+from stages.pipeline.params.sections import DatasetParams
+
+PATTERN = "**/*"
+
+
+class Mapped(NamedTuple):
+    """An image and its probabilities.
+
+    Attributes
+    ----------
+    path : str
+        Path of the image below its folder.
+    image : ndarray of uint8 or float32, shape (h, w, c)
+        Pixels as the core stores its own.
+    probabilities : ndarray of float32, shape (h, w)
+        Probability of each pixel to belong to the mask; where tiles overlap, their mean.
+    """
+
+    path: str
+    image: np.ndarray
+    probabilities: np.ndarray
+
+
+class Mapper:
+    """The core's network as it maps images to probabilities.
+
+    Raises
+    ------
+    UserError
+        If there is no core with a network, one of them does not fit the other, or they are of labels.
+    """
+
+    def __init__(self) -> None:
+        core = Pairs(paths.CORE)
+        if core.layout.classes is not None:
+            raise UserError(f"{paths.CORE}: its pairs have labels; this command is for networks that predict masks")
+        set_up_tensorflow()
+        # These import TensorFlow, which takes seconds that bad input need not wait for.
+        from stages.learning.predictor import Predictor
+        from stages.learning.saving import load_network
+
+        self.layout = core.layout
+        self.cut = Cut.of(DatasetParams.model_construct(**core.attributes["core_of"]["parameters"]))
+        self._predictor = Predictor(load_network(paths.CORE_MODEL), core)
+
+    def map(self, folder: Path, paths: list[str]) -> Iterator[Mapped]:
+        """Read and predict images one after the other.
+
+        Parameters
+        ----------
+        folder : Path
+            The folder of the images.
+        paths : list of str
+            Their paths below it, as `find_images` finds them.
+        """
+        for path in paths:
+            image = read_image(folder / path, self.layout.dtype)
+            yield Mapped(path, image, self.probabilities(image))
+
+    def probabilities(self, image: np.ndarray) -> np.ndarray:
+        """Probability of each pixel of an image (h, w, c) to belong to the mask; float32, shape (h, w)."""
+        cut, (height, width) = self.cut, image.shape[:2]
+        grid = cut.grid(height, width)
+        if not len(grid):  # no reason to leave a new image out
+            cut = cut._replace(whole=False, fit="pad")
+            grid = cut.grid(height, width)
+        scaled = scale(image, cut.scaled(height), cut.scaled(width))
+        total = np.zeros((scaled.shape[0] + cut.size, scaled.shape[1] + cut.size), np.float32)
+        count = np.zeros_like(total)
+        for start in range(0, len(grid), PREDICTION_BATCH):
+            places = grid[start : start + PREDICTION_BATCH].tolist()
+            tiles = np.stack([crop(scaled, top, left, cut.size) for top, left in places])
+            for (top, left), found in zip(places, self._predictor.map(tiles), strict=True):
+                part = slice(top, top + cut.size), slice(left, left + cut.size)
+                total[part] += found[:, :, 0]
+                count[part] += 1
+        joined = (total / np.maximum(count, 1))[: scaled.shape[0], : scaled.shape[1], None]
+        return scale(joined, height, width)[:, :, 0]
+
+
+def read_arguments(command: str, description: str, target: str, words: Sequence[str] | None) -> tuple[Path, Path]:
+    """Read the two arguments of a command.
+
+    Parameters
+    ----------
+    command, description : str
+        Name of the command, and one sentence on it.
+    target : str
+        Name of the second argument, the folder to make.
+    words : sequence of str, optional
+        The arguments; those of the process if not given.
+
+    Returns
+    -------
+    folder, made : Path
+        The folder of images, and the folder to make.
+
+    Raises
+    ------
+    UserError
+        If the latter is there already.
+    """
+    parser = argparse.ArgumentParser(prog=command, description=description)
+    parser.add_argument("folder", type=Path, help="images, in it and below it")
+    parser.add_argument(target, type=Path, help="where to; must not be there yet")
+    folder, made = vars(parser.parse_args(words)).values()
+    if made.exists():
+        raise UserError(f"{made}: is there already; name a folder that is to be made")
+    return folder, made
+
+
+def find_images(folder: Path, channels: int) -> list[str]:
+    """Find the images in a folder and below it, and check their headers.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder.
+    channels : int
+        Channels that each image has to have.
+
+    Returns
+    -------
+    list of str
+        Paths below the folder, sorted.
+
+    Raises
+    ------
+    UserError
+        If there are none, or one is broken or has another number of channels.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder")
+    paths = find_files(folder, PATTERN)
+    if not paths:
+        raise UserError(f"{folder}: no images, looked for {', '.join(sorted(ENDINGS))}")
+    headers = examine(lambda place: read_header(folder / paths[place]), len(paths))
+    for path, header in zip(paths, headers, strict=True):
+        if header.channels != channels:
+            raise UserError(f"{folder / path}: {header.channels} channels, the network was trained with {channels}")
+    return paths

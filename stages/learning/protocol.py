@@ -1,0 +1,51 @@
+"""The learner as a strategy sees it: a network that trains on positions of the pool and scores them."""
+
+from collections.abc import Container, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+PREDICTION_BATCH = 50  # pairs that are predicted at once
+
+
+class Epoch(NamedTuple):
+    """Mean score and loss of an epoch over its pairs, taken while the weights moved."""
+
+    score: float
+    loss: float
+
+
+class Learner(Protocol):
+    """A network that trains on pairs of the pool and rates them."""
+
+    def fit_epoch(self, positions: Sequence[int], steps: int | None = None, remember: Container[int] = ()) -> Epoch:
+        """Train once on each of some pairs, or on as many as some steps take; after some steps remember the weights."""
+        ...
+
+    def score(self, positions: Sequence[int]) -> np.ndarray:
+        """Scores of some pairs; float64 of shape (n,)."""
+        ...
+
+    def verify(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Scores of some pairs, bit for bit as stage ``evaluate`` will compute them."""
+        ...
+
+    def uncertainty(self, positions: Sequence[int]) -> np.ndarray:
+        """Uncertainty of the predictions of some pairs; float64 of shape (n, 1)."""
+        ...
+
+    def error_norm(self, positions: Sequence[int]) -> np.ndarray:
+        """Norms of the errors of the predictions of some pairs; float64 of shape (n, 1)."""
+        ...
+
+    def features(self, positions: Sequence[int]) -> np.ndarray:
+        """Features that the network finds in the images of some pairs; float64 of shape (n, m)."""
+        ...
+
+    def renew(self) -> None:
+        """Begin anew with fresh weights."""
+        ...
+
+    def recall(self, positions: Sequence[int]) -> None:
+        """Put the average of the remembered weights in their place, if any were, with statistics of some pairs."""
+        ...

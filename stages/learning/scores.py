@@ -1,0 +1,194 @@
+"""Scores of predictions: of masks by the pixels that they share with the true ones, of labels by their probability.
+
+Scores are computed in float64 from counts, so that the steps of the tiered IoU fall where the formula puts them,
+whatever the precision and the device of the network. They lie between 0 and 1.1, the tiered IoU of equal masks: the
+distribution of scores, in `BINS`, relies on that.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Self
+
+import numpy as np
+
+
+class PixelCounts(NamedTuple):
+    """Pixels of each kind, a value a pair: four arrays of shape (n,).
+
+    Counts of a mask are whole numbers. Those of raw probabilities (the article's last test) are sums: a pixel that
+    is predicted with .8 counts .8 as predicted and .2 as not.
+    """
+
+    true_positive: np.ndarray
+    false_positive: np.ndarray
+    false_negative: np.ndarray
+    true_negative: np.ndarray
+
+
+class MaskFit(NamedTuple):
+    """Counts that tell how predicted masks fit the true ones.
+
+    Attributes
+    ----------
+    mask : PixelCounts
+        Counts of the predicted mask, the pixels with a probability above 0.5.
+    soft : PixelCounts, optional
+        Sums of the raw probabilities.
+    spread : ndarray of float64, shape (n,), optional
+        Standard deviation of the probabilities over the pixels of each pair; near 0 where a network predicts the same
+        for every pixel.
+    """
+
+    mask: PixelCounts
+    soft: PixelCounts | None = None
+    spread: np.ndarray | None = None
+
+    def table(self) -> np.ndarray:
+        """A row a pair: float64 of shape (n, 9)."""
+        assert self.soft is not None
+        assert self.spread is not None
+        return np.stack([*self.mask, *self.soft, self.spread], axis=1)
+
+    @classmethod
+    def from_table(cls, table: np.ndarray) -> Self:
+        """The fit that a `table` was made of."""
+        columns = table.T
+        return cls(PixelCounts(*columns[:4]), PixelCounts(*columns[4:8]), columns[8])
+
+
+class LabelFit(NamedTuple):
+    """Probabilities of the true class and of the likeliest other one, in [0, 1]; float64, shape (n,) each."""
+
+    true: np.ndarray
+    other: np.ndarray
+
+    def table(self) -> np.ndarray:
+        """A row a pair: float64 of shape (n, 2)."""
+        return np.stack(self, axis=1)
+
+    @classmethod
+    def from_table(cls, table: np.ndarray) -> Self:
+        """The fit that a `table` was made of."""
+        return cls(*table.T)
+
+
+Fit = MaskFit | LabelFit
+Score = Callable[[Fit], np.ndarray]
+FITS: dict[str, type[MaskFit] | type[LabelFit]] = {"masks": MaskFit, "labels": LabelFit}
+
+
+def iou(counts: PixelCounts) -> np.ndarray:
+    """Intersection over union; where the true mask is empty, 1 if the prediction is empty too, else 0.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+        In [0, 1].
+    """
+    hit, false, missed, _ = (np.asarray(count, dtype=np.float64) for count in counts)
+    union = hit + false + missed
+    empty = hit + missed == 0
+    return np.where(empty, false == 0, hit / np.where(union == 0, 1, union))
+
+
+def tier(overlap: np.ndarray) -> np.ndarray:
+    """The step of the tiered IoU that an IoU reaches: ``floor(max(0, (IoU − .45) · 20)) / 10``."""
+    return np.asarray(np.floor(np.maximum(0, (overlap - 0.45) * 20)) / 10)
+
+
+def tiered_iou(counts: PixelCounts) -> np.ndarray:
+    """The article's ``my_iou_metric``: the IoU in steps of .1, from .1 above .5 up to 1.1 at a perfect 1.0.
+
+    `tier` of the IoU; an empty true mask scores 1 if the prediction is empty, else 0.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+        In {0, .1, …, 1.1}.
+    """
+    empty = np.asarray(counts.true_positive) + counts.false_negative == 0
+    return np.where(empty, np.asarray(counts.false_positive) == 0, tier(iou(counts)))
+
+
+def dice(counts: PixelCounts) -> np.ndarray:
+    """Dice coefficient; where the true mask is empty, 1 if the prediction is empty too, else 0.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+        In [0, 1].
+    """
+    overlap = iou(counts)
+    return np.asarray(2 * overlap / (1 + overlap))
+
+
+def hit_rate(fit: LabelFit) -> np.ndarray:
+    """1 where the true class is the likeliest, else 0.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+    """
+    return np.asarray(fit.true > fit.other, dtype=np.float64)
+
+
+def true_probability(fit: LabelFit) -> np.ndarray:
+    """The probability that the network gives to the true class.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+        In [0, 1].
+    """
+    return np.asarray(fit.true, dtype=np.float64)
+
+
+def _of_masks(score: Callable[[PixelCounts], np.ndarray]) -> Score:
+    def of_fit(fit: Fit) -> np.ndarray:
+        assert isinstance(fit, MaskFit)
+        return score(fit.mask)
+
+    return of_fit
+
+
+def _of_labels(score: Callable[[LabelFit], np.ndarray]) -> Score:
+    def of_fit(fit: Fit) -> np.ndarray:
+        assert isinstance(fit, LabelFit)
+        return score(fit)
+
+    return of_fit
+
+
+SCORES: dict[str, Score] = {
+    "tiered_iou": _of_masks(tiered_iou),
+    "iou": _of_masks(iou),
+    "dice": _of_masks(dice),
+    "hit_rate": _of_labels(hit_rate),
+    "true_probability": _of_labels(true_probability),
+}
+BINS = np.round(np.arange(0, 1.2, 0.1), 1)  # the steps of the tiered IoU; scores of other kinds fall between
+
+
+def distribution(scores: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
+    """Count the pairs by score, as shares.
+
+    Parameters
+    ----------
+    scores : mapping of str to ndarray, shape (n,)
+        Scores of each kind of pairs; in [0, 1.1].
+
+    Returns
+    -------
+    dict of str to list of float
+        Columns of a table: score, the lower ends of steps of .1, and the shares of each kind.
+    """
+    columns: dict[str, list[float]] = {"score": BINS.tolist()}
+    for name, values in scores.items():
+        # A hair is added since .3 from a sum of floats may lie below the .3 of a step.
+        steps = np.clip(np.floor(values * 10 + 1e-9).astype(int), 0, len(BINS) - 1)
+        columns[name] = (np.bincount(steps, minlength=len(BINS)) / max(1, len(values))).tolist()
+    return columns
+
+
+def shares_below(scores: np.ndarray) -> list[float]:
+    """Shares of the pairs with a score below each of the steps of `distribution`; scores of shape (n,)."""
+    return [float(np.mean(scores < step - 1e-9)) for step in BINS]

@@ -1,0 +1,1 @@
+"""Code that the networks share: layers, building, and reading a saved network."""

@@ -1,0 +1,1 @@
+"""A set of pairs in Zarr, and the tables of its rows."""

@@ -1,0 +1,130 @@
+"""Layout of a set of pairs in Zarr: its arrays, and the files that hold them.
+
+A set is a Zarr v3 group with the arrays ``images`` (n, h, w, c) and ``masks`` (n, h, w, 1), or ``labels`` (n, 1) in
+their place, a chunk a pair, many chunks a shard; ``checksums`` (n, 2), the CRC-32C of each pair's two chunks, which
+tells a damaged, swapped or missing shard from a good one; for a set taken from another, ``rows`` (n,), where its
+pairs stood there; and for one that comes from files, ``tiles`` (n, 3) with the file, top and left of each pair, and
+``files``, the names of these as JSON.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from stages.pairs import shards
+
+FORMAT = "traincore.pairs"
+VERSION = 1
+# A shard is a file that DVC hashes and one worker holds: few of them, none of them large.
+SHARD_ROWS = 512
+CLASSES = 256
+MASK_THRESHOLD = 0.5  # a pixel of a greater probability is predicted to belong to the mask
+# Noise does not compress and costs time in trying; masks shrink a hundredfold.
+COMPRESSION = {"images": "raw", "masks": "zstd", "labels": "raw"}
+AXES = {
+    "images": ("pair", "row", "column", "channel"),
+    "masks": ("pair", "row", "column", "channel"),
+    "labels": ("pair", "label"),
+}
+
+
+class Block(NamedTuple):
+    """Some pairs in memory: images (n, h, w, c) as stored; targets uint8, masks (n, h, w, 1) or labels (n, 1)."""
+
+    images: np.ndarray
+    targets: np.ndarray
+
+
+class Origins(NamedTuple):
+    """Files that the pairs of a set come from.
+
+    Attributes
+    ----------
+    files : sequence of sequence of str
+        For each image its file, and that of its mask if it has one of its own; below the folder, with ``/``.
+    tiles : ndarray of int32, shape (n, 3)
+        For each pair its place in ``files``, and the first row and column that it has there.
+    """
+
+    files: Sequence[Sequence[str]]
+    tiles: np.ndarray
+
+    def of(self, rows: np.ndarray) -> "Origins":
+        """Origins of some rows alone."""
+        used, places = np.unique(self.tiles[rows, 0], return_inverse=True)
+        return Origins([self.files[file] for file in used], np.column_stack([places, self.tiles[rows, 1:]]))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Number, shape and kind of the pairs of a set.
+
+    Attributes
+    ----------
+    count : int
+        Pairs in the set.
+    image_shape : tuple of int
+        Height, width, channels.
+    dtype : {"uint8", "float32"}
+        The images' dtype on disk.
+    classes : int, optional
+        Number of classes, if targets are labels, which count from 0; otherwise targets are masks of 0 and 1.
+    """
+
+    count: int
+    image_shape: tuple[int, int, int]
+    dtype: str
+    classes: int | None = None
+
+    @property
+    def scale(self) -> float:
+        """Divisor that takes a stored value to [0, 1]."""
+        return 255.0 if self.dtype == "uint8" else 1.0
+
+    @property
+    def target(self) -> str:
+        """The array that holds the targets: "masks" or "labels"."""
+        return "masks" if self.classes is None else "labels"
+
+    @property
+    def target_shape(self) -> tuple[int, ...]:
+        """Shape of a mask, (height, width, 1), or of a label, (1,)."""
+        return (*self.image_shape[:2], 1) if self.classes is None else (1,)
+
+    @property
+    def shard_rows(self) -> int:
+        """Pairs in a shard."""
+        return max(1, min(SHARD_ROWS, shards.SHARD_BYTES // self.image_bytes))
+
+    @property
+    def image_bytes(self) -> int:
+        """Bytes of an image on disk."""
+        return math.prod(self.image_shape) * np.dtype(self.dtype).itemsize
+
+    @property
+    def shard_count(self) -> int:
+        """Shards of each array."""
+        return -(-self.count // self.shard_rows)
+
+    @property
+    def bytes(self) -> int:
+        """Estimate of the bytes of a set on disk: images do not compress, masks shrink to a few percent."""
+        return self.count * (self.image_bytes + math.prod(self.target_shape) // 20)
+
+    def shard_range(self, shard: int) -> range:
+        """Rows of the pairs in a shard."""
+        return range(shard * self.shard_rows, min(self.count, (shard + 1) * self.shard_rows))
+
+
+def arrays_of(layout: Layout) -> list[tuple[str, tuple[int, ...], str]]:
+    """The arrays of images and targets: name, shape of a pair, dtype."""
+    return [("images", layout.image_shape, layout.dtype), (layout.target, layout.target_shape, "uint8")]
+
+
+def shard_path(path: Path, name: str, shard: int) -> Path:
+    """The file of a shard of an array."""
+    return path.joinpath(name, "c", str(shard), *"0" * (len(AXES[name]) - 1))

@@ -1,0 +1,189 @@
+"""Read a set of pairs: rows in any order, each verified by its checksum."""
+
+import copy
+import hashlib
+import math
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from stages.pairs import shards
+from stages.pairs.check import (
+    check_shards,
+    read_attributes,
+    read_checksums_of_set,
+    read_column,
+    read_layout,
+    read_origins,
+    restorable,
+)
+from stages.pairs.layout import COMPRESSION, Block, Origins, arrays_of, shard_path
+from stages.pipeline.errors import UserError
+
+
+class Pairs:
+    """A set of pairs opened for reading.
+
+    Parameters
+    ----------
+    path : Path
+        The set.
+
+    Attributes
+    ----------
+    order : ndarray of int64, shape (n,)
+        The row at each position; all rows as they stand, unless `in_order` says otherwise.
+
+    Raises
+    ------
+    UserError
+        If there is no such set, or it is not one that this version reads.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with restorable(path):
+            self.attributes = read_attributes(path)
+            self.layout = read_layout(path)
+            check_shards(path, self.layout)
+            self._checksums = read_checksums_of_set(path, self.layout.count)
+        self._indexes: dict[tuple[str, int], np.ndarray] = {}
+        self.order = np.arange(self.layout.count)
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def in_order(self, rows: np.ndarray) -> "Pairs":
+        """The same set with positions that count some of its rows."""
+        pairs = copy.copy(self)
+        pairs.order = rows
+        return pairs
+
+    @property
+    def digest(self) -> str:
+        """A digest of the content: of the layout and the checksums."""
+        return self.digest_of(self.layout.count)
+
+    def digest_of(self, count: int) -> str:
+        """The digest of a set that holds the first rows alone."""
+        layout = replace(self.layout, count=count)
+        return hashlib.sha256(repr(layout).encode() + self._checksums[:count].tobytes()).hexdigest()
+
+    @property
+    def image_checksums(self) -> np.ndarray:
+        """CRC-32C of the images of all rows as they are stored; uint32, shape (n,)."""
+        return self._checksums[:, 0]
+
+    def origins(self) -> Origins | None:
+        """The files that the rows come from, if they come from files.
+
+        Raises
+        ------
+        UserError
+            If the tables of files are damaged.
+        """
+        if not any((self.path / name).exists() for name in ("tiles", "files")):
+            return None
+        with restorable(self.path):
+            return read_origins(self.path, self.layout.count)
+
+    def rows_of_source(self) -> np.ndarray:
+        """Rows of the set that this one was taken from, a row a pair; int64, shape (n,)."""
+        with restorable(self.path):
+            return read_column(self.path / "rows", (self.layout.count,), "int64")
+
+    def read(self, positions: Sequence[int] | np.ndarray) -> Block:
+        """Some pairs, in the order asked for.
+
+        Parameters
+        ----------
+        positions : sequence of int, shape (n,)
+            Which pairs.
+
+        Returns
+        -------
+        Block
+            images (n, h, w, c) as stored, targets uint8: masks (n, h, w, 1) or labels (n, 1).
+
+        Raises
+        ------
+        UserError
+            If a pair is damaged or missing on disk.
+        """
+        return self.read_rows(self.order[np.asarray(positions, dtype=np.int64)])
+
+    def read_rows(self, rows: np.ndarray) -> Block:
+        """Some pairs by their rows, as `read` gives them by their positions in the order."""
+        block = Block(*(np.empty((len(rows), *shape), dtype) for _, shape, dtype in arrays_of(self.layout)))
+        with restorable(self.path):
+            for column, (name, _, _) in enumerate(arrays_of(self.layout)):
+                self._fill(name, column, rows, block[column])
+            if self.layout.classes is not None and block.targets.max(initial=0) >= self.layout.classes:
+                raise UserError(
+                    f"{self.path / 'labels'}: damaged: label {block.targets.max()} of {self.layout.classes} classes"
+                )
+        return block
+
+    def stream(self, blocks: Iterable[Sequence[int] | np.ndarray]) -> Iterator[Block]:
+        """Pairs block by block, the next block read while the last one is used."""
+        return prefetch(lambda block=block: self.read(block) for block in blocks)  # type: ignore[misc]
+
+    def _fill(self, name: str, column: int, rows: np.ndarray, out: np.ndarray) -> None:
+        shard_of = rows // self.layout.shard_rows
+        for shard in np.unique(shard_of):
+            places = np.flatnonzero(shard_of == shard)
+            chunks = shards.read_chunks(
+                shard_path(self.path, name, int(shard)),
+                self._index(name, int(shard)),
+                (rows[places] % self.layout.shard_rows).tolist(),
+                self._checksums[rows[places], column].tolist(),
+                COMPRESSION[name],
+                out.itemsize * math.prod(out.shape[1:]),
+            )
+            for place, raw in zip(places, chunks, strict=True):
+                out[place] = np.frombuffer(raw, out.dtype).reshape(out.shape[1:])
+
+    def _index(self, name: str, shard: int) -> np.ndarray:
+        if (name, shard) not in self._indexes:
+            path = shard_path(self.path, name, shard)
+            self._indexes[name, shard] = shards.read_index(path, self.layout.shard_rows)
+        return self._indexes[name, shard]
+
+
+def prefetch(reads: Iterable[Callable[[], Block]]) -> Iterator[Block]:
+    """Results of some calls in their order, each made on a second thread while the one before is used."""
+    results: queue.Queue[Block | BaseException | None] = queue.Queue(maxsize=1)
+    stopped = threading.Event()
+
+    def put(result: Block | BaseException | None) -> None:
+        while not stopped.is_set():
+            try:
+                results.put(result, timeout=0.1)
+            except queue.Full:
+                continue
+            return
+
+    def work() -> None:
+        try:
+            for read in reads:
+                put(read())
+                if stopped.is_set():
+                    return
+            put(None)
+        except BaseException as error:  # raised again where the results are used
+            put(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while (result := results.get()) is not None:
+            if isinstance(result, BaseException):
+                raise result
+            yield result
+    finally:
+        stopped.set()
+        thread.join()

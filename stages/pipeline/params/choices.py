@@ -1,0 +1,128 @@
+"""The lines of ``stages/choices.yaml``: what can be chosen by name, and what ``null`` stands for then."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+FILE = Path("stages/choices.yaml")
+
+Target = Literal["masks", "labels"]
+
+
+class Line(BaseModel):
+    """A line of a table; its values are checked as those of ``params.yaml`` are, where they stand for a null."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class DatasetLine(Line):
+    """A source of pairs; no count means all that there are."""
+
+    target: Target
+    image_size: Any
+    train_count: Any
+    test_count: Any
+    pairs: Literal["drawn", "known", "files"]
+
+
+class NetworkLine(Line):
+    """A network, and the options that it has."""
+
+    target: Target
+    loss: Any
+    score: Any
+    size_multiple: int = Field(gt=0)
+    base_filters: Any = None
+    dropout: Any = None
+    batch_normalization: Any = None
+    momentum: Any = None
+    initializer: Any = None
+    head_filters: Any = None
+
+
+class StrategyLine(Line):
+    """A way to choose, and the seed network that it needs."""
+
+    goal: Literal["learn", "try", "skip"]
+
+
+class LossLine(Line):
+    """A loss."""
+
+    target: Target
+
+
+class ScoreLine(Line):
+    """A score of a pair, and the best that a pair can have."""
+
+    target: Target
+    best: float = Field(gt=0)
+
+
+class Choices(Line):
+    """The tables of stages/choices.yaml."""
+
+    datasets: dict[str, DatasetLine]
+    networks: dict[str, NetworkLine]
+    strategies: dict[str, StrategyLine]
+    losses: dict[str, LossLine]
+    scores: dict[str, ScoreLine]
+
+
+# The table whose line a key names.
+NAMES = {
+    "dataset.name": "datasets",
+    "network.name": "networks",
+    "select.strategy": "strategies",
+    "training.loss": "losses",
+    "score": "scores",
+}
+
+# Options that a network may have.
+NETWORK_OPTIONS = ("base_filters", "dropout", "batch_normalization", "momentum", "initializer", "head_filters")
+
+# The key whose line gives another key its value where params.yaml says null.
+DEFAULTS = {
+    **{f"dataset.{key}": "dataset.name" for key in ("image_size", "train_count", "test_count")},
+    **{f"network.{key}": "network.name" for key in NETWORK_OPTIONS},
+    "training.loss": "network.name",
+    "seed_training.goal": "select.strategy",
+    "score": "network.name",
+}
+
+
+def get(values: Any, dotted: str) -> Any:
+    """A value by its dotted key; None where there is none."""
+    for name in dotted.split("."):
+        values = values.get(name) if isinstance(values, Mapping) else None
+    return values
+
+
+def line_of(key: str, values: Mapping[str, Any]) -> str:
+    """The line of stages/choices.yaml that a key takes its default from, as ``networks.residual_unet``."""
+    chooser = DEFAULTS[key]
+    return f"{NAMES[chooser]}.{get(values, chooser)}"
+
+
+def resolve(values: Mapping[str, Any], choices: Choices) -> tuple[dict[str, Any], set[str]]:
+    """Replace nulls by the defaults of the chosen lines.
+
+    Returns
+    -------
+    dict
+        The values; those that were given are as they were.
+    set of str
+        Keys that were null.
+    """
+    resolved = {key: dict(value) if isinstance(value, Mapping) else value for key, value in values.items()}
+    nulls = set()
+    for key, chooser in DEFAULTS.items():
+        *sections, name = key.split(".")
+        target: Any = resolved.get(sections[0]) if sections else resolved
+        line = getattr(choices, NAMES[chooser]).get(get(values, chooser))
+        if isinstance(target, dict) and name in target and target[name] is None and line is not None:
+            target[name] = getattr(line, name)
+            nulls.add(key)
+    return resolved, nulls

@@ -1,0 +1,195 @@
+"""Check all parameters, each alone and against the others."""
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field, ValidationError, create_model
+
+from stages.pipeline.errors import UserError
+from stages.pipeline.params import choices as choices_file
+from stages.pipeline.params.choices import DEFAULTS, NAMES, NETWORK_OPTIONS, Choices, get, resolve
+from stages.pipeline.params.sections import NOTHING, DatasetParams, Params, SelectParams
+
+FILE = Path("params.yaml")
+
+# Keys that mean nothing to pairs that do not come from files, and can be null.
+_FILE_KEYS = ("images", "masks", "mask_values", "test_pattern", "group_pattern")
+
+
+def validate(values: Any, lines: Any) -> Params:
+    """Check all parameters.
+
+    Parameters
+    ----------
+    values : object
+        The parsed ``params.yaml``.
+    lines : object
+        The parsed ``stages/choices.yaml``.
+
+    Returns
+    -------
+    Params
+        The same, nulls replaced by the defaults of the chosen lines.
+
+    Raises
+    ------
+    UserError
+        Names the first parameter that is wrong, its value, and what is allowed.
+    """
+    if not isinstance(values, dict):
+        raise _refusal(None, values, "a mapping of parameters")
+    choices = _check_choices(lines)
+    _check_names(FILE, values, choices)
+    resolved, nulls = resolve(values, choices)
+    model = model_of(tuple(choices.strategies))
+    try:
+        params = model.model_validate(resolved)
+    except ValidationError as error:
+        key, line = _explain(error, model)
+        raise UserError(f"{choices_file.FILE if key in nulls else FILE}: {line}") from None
+    _check_names(choices_file.FILE, resolved, choices)
+    _check_targets(resolved, choices)
+    _check_options(values, choices)
+    _check_together(params, choices)
+    return params
+
+
+@cache
+def model_of(strategies: tuple[str, ...]) -> type[Params]:
+    """The model of ``params.yaml``, with a section for the options of each strategy, as its file defines them."""
+    sections: Any = {name: (import_module(f"stages.strategies.{name}").Options, ...) for name in strategies}
+    select = create_model("SelectParams", __base__=SelectParams, **sections)
+    return create_model("Params", __base__=Params, select=(select, Field()))
+
+
+def _refusal(key: str | None, value: Any, allowed: str) -> UserError:
+    found = "found" if key is None else f"{key} is"
+    return UserError(f"{FILE}: {found} {_show(value)}, allowed is {allowed}")
+
+
+def _explain(error: ValidationError, model: type[BaseModel]) -> tuple[str, str]:
+    """The key that a line is about, and the line."""
+    # A misspelt key is unknown under one name and missing under the other: the former says more. A null that was not
+    # replaced says least, since the name that its default hangs on is wrong then.
+    unknown = ("extra_forbidden", "invalid_key")
+    errors = [(".".join(map(str, each["loc"])), each) for each in error.errors()]
+    key, first = min(errors, key=lambda each: (each[0] in DEFAULTS, each[1]["type"] not in unknown))
+    if first["type"] in unknown:
+        for name in first["loc"][:-1]:
+            model = model.model_fields[str(name)].annotation  # type: ignore[assignment]
+        return key, f"unknown parameter {_show(key)}, allowed are {', '.join(model.model_fields)}"
+    if first["type"] == "missing":
+        return key, f"parameter {key!r} is missing, add it (null is the default where there is one)"
+    allowed = first["msg"].removeprefix("Input should be ").replace("valid ", "").replace("a integer", "an integer")
+    return key, f"{key} is {_show(first['input'])}, allowed is: {allowed}"
+
+
+def _show(value: Any) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # Python prints no integer of thousands of digits
+        return "a number of thousands of digits"
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _check_choices(lines: Any) -> Choices:
+    try:
+        return Choices.model_validate(lines)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise UserError(f"{choices_file.FILE}: {key} is {_show(first['input'])}: {first['msg']}") from None
+
+
+def _check_names(path: Path, values: Mapping[str, Any], choices: Choices) -> None:
+    for key, table in NAMES.items():
+        name, lines = get(values, key), getattr(choices, table)
+        if name is not None and not (isinstance(name, str) and name in lines):
+            raise UserError(f"{path}: {key} is {_show(name)}, allowed are: {', '.join(lines)}")
+
+
+def _check_targets(values: Mapping[str, Any], choices: Choices) -> None:
+    """Check that network, loss and score are for what the data set holds."""
+    data = get(values, "dataset.name")
+    target = choices.datasets[data].target
+    for key in ("network.name", "training.loss", "score"):
+        lines, name = getattr(choices, NAMES[key]), get(values, key)
+        if lines[name].target != target:
+            allowed = ", ".join(other for other, line in lines.items() if line.target == target)
+            raise UserError(f"{FILE}: {key} is {name!r}, allowed for the {target} of data set {data} are: {allowed}")
+
+
+def _check_options(values: Mapping[str, Any], choices: Choices) -> None:
+    """Check that no option is given that the network does not have."""
+    name = get(values, "network.name")
+    for key in NETWORK_OPTIONS:
+        value = get(values, f"network.{key}")
+        if value is not None and key not in choices.networks[name].model_fields_set:
+            raise _refusal(f"network.{key}", value, f"null: network {name} has no such option")
+
+
+def _check_together(params: Params, choices: Choices) -> None:
+    best = choices.scores[params.score].best
+    if params.precision >= best:
+        raise _refusal("precision", params.precision, f"0 < precision < {best} for score {params.score}")
+    data, network, select = params.dataset, params.network, params.select
+    multiple = choices.networks[network.name].size_multiple
+    if data.image_size % multiple:
+        raise _refusal("dataset.image_size", data.image_size, f"a multiple of {multiple} for network {network.name}")
+    _check_source(data, choices.datasets[data.name].pairs)
+    if network.path != NOTHING and network.name != "file":
+        raise _refusal("network.path", network.path, f"{NOTHING}: network {network.name} comes from no file")
+    if select.start_from != NOTHING and choices.strategies[select.strategy].goal != "learn":
+        allowed = f"{NOTHING} for strategy {select.strategy}, which trains a fresh network"
+        raise _refusal("select.start_from", select.start_from, allowed)
+    if data.train_count is not None and params.seed_training.count > data.train_count:
+        allowed = f"at most dataset.train_count = {data.train_count}"
+        raise _refusal("seed_training.count", params.seed_training.count, allowed)
+
+
+def _check_source(data: DatasetParams, pairs: str) -> None:
+    """Check the keys that only some sources of pairs have a use for."""
+    if pairs == "drawn":
+        _check_radii(data)
+        if data.path != NOTHING:
+            raise _refusal("dataset.path", data.path, f"{NOTHING}: the pairs of {data.name} are drawn")
+    if pairs == "files":
+        _check_files(data)
+        return
+    for key in _FILE_KEYS:
+        if getattr(data, key) is not None:
+            allowed = f"null: data set {data.name} has no such option"
+            raise _refusal(f"dataset.{key}", getattr(data, key), allowed)
+
+
+def _check_files(data: DatasetParams) -> None:
+    """Check how the files of a folder are chosen, cut and split."""
+    if data.path == NOTHING:
+        raise _refusal("dataset.path", data.path, "the folder of the files")
+    if data.overlap >= data.image_size:
+        raise _refusal("dataset.overlap", data.overlap, f"less than dataset.image_size = {data.image_size}")
+    values = data.mask_values
+    if values is not None and not (values and all(0 <= value < 2**16 for value in values)):
+        raise _refusal("dataset.mask_values", values, "null or values from 0 to 65535")
+    for key, groups in (("test_pattern", None), ("group_pattern", 1)):
+        pattern = getattr(data, key)
+        if pattern is None:
+            continue
+        try:
+            found = re.compile(pattern).groups
+        except re.error as error:
+            raise UserError(f"{FILE}: dataset.{key} is {_show(pattern)}: {error}") from None
+        if groups is not None and found != groups:
+            raise _refusal(f"dataset.{key}", pattern, "a regular expression with one group")
+
+
+def _check_radii(data: DatasetParams) -> None:
+    if data.radius_max < data.radius_min:
+        raise _refusal("dataset.radius_max", data.radius_max, f"dataset.radius_min = {data.radius_min} or more")
+    if data.image_size <= 2 * data.radius_max:
+        allowed = f"more than twice dataset.radius_max = {data.radius_max}"
+        raise _refusal("dataset.image_size", data.image_size, allowed)

@@ -1,0 +1,140 @@
+"""The pool as a strategy walks it: in which order, without which pairs, and after which core."""
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from stages.pairs.read import Pairs
+from stages.pairs.tables import Choice, read_choices, read_rows
+from stages.pipeline import paths
+from stages.pipeline.errors import UserError
+from stages.pipeline.files import read_metrics
+from stages.pipeline.params.sections import NOTHING, SelectParams
+
+
+class Pool(NamedTuple):
+    """Where a walk starts.
+
+    Attributes
+    ----------
+    pairs : Pairs
+        The pool in the order of the walk: an earlier core, what is to be walked, what was rejected with that core.
+    core : list of Choice
+        The core that it goes on from, if any.
+    end : int
+        Pairs of the core and of what is to be walked.
+    """
+
+    pairs: Pairs
+    core: list[Choice]
+    end: int
+
+    @property
+    def size(self) -> int:
+        """Pairs to choose from."""
+        return len(self.pairs)
+
+    @property
+    def digest(self) -> str:
+        """A digest of the content, of its order, and of the core that it begins with."""
+        parts = (self.pairs.digest, self.pairs.order.tobytes(), self.core, self.end)
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+    def positions_of(self, table: str) -> list[int]:
+        """Where the rows of a table stand in the walk.
+
+        Raises
+        ------
+        UserError
+            If it is no such table, or names a row that is left out.
+        """
+        rows = read_rows(Path(table), self.pairs.layout.count, least=0)
+        places = np.full(self.pairs.layout.count, -1)
+        places[self.pairs.order] = np.arange(len(self.pairs))
+        positions: list[int] = places[rows].tolist()
+        if -1 in positions:
+            raise UserError(f"{table}: row {rows[positions.index(-1)]} is left out by select.exclude")
+        return positions
+
+
+def open_pool(options: SelectParams) -> Pool:
+    """The pool as the parameters have it walked.
+
+    Parameters
+    ----------
+    options : SelectParams
+        ``order_seed``, ``exclude`` and ``start_from`` are used.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read, if a table is not one of its rows, or if it does not begin with the pool that the earlier
+        core was chosen from.
+    """
+    pairs = Pairs(paths.POOL)
+    rows = np.arange(len(pairs))
+    if options.order_seed is not None:
+        rows = np.random.default_rng(options.order_seed).permutation(rows)
+    excluded = read_rows(Path(options.exclude), len(pairs), least=0)
+    rows = rows[~np.isin(rows, excluded)]
+    earlier = Path(options.start_from)
+    if options.start_from == NOTHING:
+        return Pool(pairs.in_order(rows), [], len(rows))
+    known = _known_rows(earlier / "select.json", pairs, excluded)
+    core = read_choices(earlier / "core.csv", known)
+    chosen = np.array([choice.position for choice in core])
+    new, rejected = rows[rows >= known], rows[(rows < known) & ~np.isin(rows, chosen)]
+    positions = [Choice(place, choice.score, choice.epochs) for place, choice in enumerate(core)]
+    return Pool(pairs.in_order(np.concatenate([chosen, new, rejected])), positions, len(core) + len(new))
+
+
+def earlier_model(options: SelectParams) -> Path | None:
+    """The network of the earlier core, if there is one to go on from.
+
+    Raises
+    ------
+    UserError
+        If the folder that is named does not hold it.
+    """
+    if options.start_from == NOTHING:
+        return None
+    model = Path(options.start_from) / "core.keras"
+    if not model.is_file():
+        raise UserError(
+            f"{model}: missing; select.start_from has to hold core.csv, core.keras and select.json of an earlier core"
+        )
+    return model
+
+
+def digest_of_rows(rows: np.ndarray) -> str:
+    """A digest of some rows, whatever their order."""
+    return hashlib.sha256(np.sort(rows).astype("<i8").tobytes()).hexdigest()
+
+
+def _known_rows(metrics: Path, pairs: Pairs, excluded: np.ndarray) -> int:
+    """How many rows the pool had when the earlier core was chosen.
+
+    After checking that they are still the same, and that all of them were walked but for those that are left out now.
+    """
+    try:
+        values = read_metrics(metrics)
+        rows, digest, strategy, left_out = (
+            values[key] for key in ("rows", "rows_digest", "strategy", "excluded_digest")
+        )
+    except KeyError as error:
+        raise UserError(f"{metrics}: not the metrics of an earlier selection: {error} is missing") from None
+    if type(rows) is not int or not 0 < rows <= len(pairs) or pairs.digest_of(rows) != digest:
+        raise UserError(
+            f"{pairs.path}: does not begin with the {rows} pairs that the core of {metrics.parent} was "
+            "chosen from; only a pool to which pairs were added can be gone on with"
+        )
+    if strategy != "first_failure":
+        raise UserError(f"{metrics}: a core of strategy {strategy!r}, allowed is first_failure, which tests all pairs")
+    if left_out != digest_of_rows(excluded[excluded < rows]):
+        raise UserError(
+            f"{metrics}: the earlier core was chosen without other pairs than select.exclude names now; "
+            "the same table has to be given again"
+        )
+    return rows

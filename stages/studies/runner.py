@@ -1,0 +1,211 @@
+"""Runs of studies as DVC experiments, each in a clone of the repository."""
+
+import json
+import os
+import queue
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from stages.pairs.tables import read_table
+from stages.pipeline import paths
+from stages.pipeline.errors import UserError
+from stages.pipeline.files import atomic, read_metrics
+from stages.pipeline.machine import cores, count_from_environment
+from stages.pipeline.params import validation
+from stages.pipeline.params.yaml import read_yaml
+from stages.pipeline.processes import end_with_parent
+from stages.studies.definitions import FILES, SHARES, Run, reference_in
+from stages.studies.results import CORES, Result, digest_of_core, has_core, read_results, record, result_of
+
+CLONES = Path(".traincore/studies/clones")
+CORES_IN_CLONE = Path("kept")  # as it stands in the parameters of recorded experiments
+METRICS = {"seed": paths.SEED_METRICS, "select": paths.SELECT_METRICS, "evaluate": paths.EVALUATE_METRICS}
+
+
+def run_missing(asked: Sequence[Run], runs: Mapping[str, Run]) -> set[str]:
+    """Run the experiments without a result, and record their results.
+
+    Parameters
+    ----------
+    asked : sequence of Run
+        Runs whose results are asked for.
+    runs : mapping of str to Run
+        All runs by name; those that the asked ones refer to are run before them, if their cores are not at hand.
+
+    Returns
+    -------
+    set of str
+        Names of the runs that failed, or that need one that failed.
+    """
+    failed: set[str] = set()
+    while missing := [run for run in _missing(asked, runs) if run.name not in failed]:
+        ready = [run for run in missing if all(map(has_core, run.needs))]
+        if not ready:
+            break
+        failed |= _run_experiments(ready, runs)
+    return failed | {run.name for run in missing}
+
+
+def _missing(asked: Iterable[Run], runs: Mapping[str, Run]) -> list[Run]:
+    """Runs without a result, and before them those that they need and whose cores are not at hand."""
+    open_runs = {run.name: run for run in asked if result_of(run) is None}
+    needed = _with_needed(open_runs.values(), runs)
+    return [runs[name] for name in needed if name in open_runs or not has_core(name)]
+
+
+def _with_needed(some: Iterable[Run], runs: Mapping[str, Run]) -> list[str]:
+    """Names of some runs, each after the runs that it needs."""
+    names: dict[str, None] = {}
+    for run in some:
+        names |= dict.fromkeys([*_with_needed([runs[needed] for needed in sorted(run.needs)], runs), run.name])
+    return list(names)
+
+
+def _run_experiments(ready: Sequence[Run], runs: Mapping[str, Run]) -> set[str]:
+    """Run some experiments, ``TRAINCORE_JOBS`` at a time, and record each as soon as it is done; names that failed."""
+    # DVC's own queue loses experiments when several workers take from it (iterative/dvc issues 10673 and 10779), and
+    # both the queue and `--temp` put the workspace's changes aside while they start. So each job has its own clone.
+    count = count_from_environment("TRAINCORE_JOBS")
+    clones: queue.Queue[Path] = queue.Queue()
+    for number in range(min(count, len(ready))):
+        clones.put(_clone(number))
+
+    def work(run: Run) -> Result:
+        clone = clones.get()
+        try:
+            return _experiment(run, runs, clone, max(1, cores() // count))
+        finally:
+            clones.put(clone)
+
+    failed = set()
+    jobs = ThreadPoolExecutor(count)
+    try:
+        waiting = {jobs.submit(work, run): run for run in ready}
+        for done in as_completed(waiting):
+            run = waiting[done]
+            try:
+                record(run, done.result())
+                print(f"{run.name}: done", flush=True)
+            except UserError as error:
+                failed.add(run.name)
+                print(f"{run.name}: {error}", flush=True)
+    finally:
+        jobs.shutdown(cancel_futures=True)
+    return failed
+
+
+def _clone(number: int) -> Path:
+    """A clone of the repository as it is committed, with the same cache, for one job."""
+    clone = CLONES / str(number)
+    if not (clone / ".dvc/config.local").exists():
+        shutil.rmtree(clone, ignore_errors=True)
+        _call("git", "clone", "--quiet", ".", str(clone))
+        for line in _call("git", "config", "--list").splitlines():
+            if line.startswith("user."):
+                _call("git", "config", *line.split("=", 1), folder=clone)
+        cache = Path(_call("dvc", "cache", "dir").strip()).resolve()
+        _call("dvc", "config", "--local", "cache.dir", str(cache), folder=clone)
+    return clone
+
+
+def _experiment(run: Run, runs: Mapping[str, Run], clone: Path, threads: int) -> Result:
+    """Run an experiment in a clone, fetch it from there, and keep its core if other runs need it; its result.
+
+    Training that diverges is a result, too.
+    """
+    commit = _call("git", "rev-parse", "HEAD").strip()
+    _call("git", "fetch", "--quiet", "origin", commit, folder=clone)
+    _call("git", "checkout", "--quiet", "--force", "--detach", commit, folder=clone)
+    for name in run.needs:
+        shutil.copytree(CORES / name, clone / CORES_IN_CLONE / name, dirs_exist_ok=True)
+    if _refs_of(run.name, clone):
+        _call("dvc", "exp", "remove", run.name, folder=clone)
+    settings = [f"--set-param={key}={_literal(resolve(value, runs))}" for key, value in run.changes.items()]
+    result = {"changes": run.changes, "cores": {name: digest_of_core(name) for name in sorted(run.needs)}}
+    try:
+        _call(
+            "dvc", "exp", "run", "--name", run.name, *settings, "evaluate", folder=clone, TRAINCORE_THREADS=str(threads)
+        )
+    except UserError as error:
+        if "training diverged" not in str(error):
+            raise
+        return {**result, "diverged": True}
+    (ref,) = _refs_of(run.name, clone)
+    _call("git", "fetch", "--quiet", str(clone), f"+{ref}:{ref}")
+    if any(run.name in other.needs for other in runs.values()):
+        _keep_core(run, clone)
+    metrics = {name: read_metrics(clone / path) for name, path in METRICS.items()}
+    rows = {"rows": _rows(clone / paths.CORE_TABLE)} if run.keeps_rows else {}
+    return {**result, **metrics, **rows}
+
+
+def _keep_core(run: Run, clone: Path) -> None:
+    """Keep the files that other runs need."""
+    excluded = clone / read_yaml(clone / validation.FILE)["select"]["exclude"]
+    used = sorted({*_rows(clone / paths.CORE_TABLE), *_rows(excluded)})
+    with atomic(CORES / run.name) as [folder]:
+        folder.mkdir()
+        for path in (paths.CORE_TABLE, paths.CORE_MODEL, paths.SELECT_METRICS):
+            shutil.copy(clone / path, folder)
+        (folder / "used.csv").write_text("row\n" + "".join(f"{row}\n" for row in used), encoding="utf-8")
+
+
+def resolve(value: Any, runs: Mapping[str, Run]) -> Any:
+    """The file or the number that a reference stands for; any other value of a parameter as it is."""
+    reference = reference_in(value)
+    if not reference:
+        return value
+    earlier = runs[reference.run]
+    if reference.words in FILES:
+        return CORES_IN_CLONE / earlier.name / FILES[reference.words]
+    result = read_results(earlier.study)[earlier.name]
+    if reference.words in SHARES:
+        return round(SHARES[reference.words] * result["select"]["selected"])
+    batch_size = earlier.changes.get("select.batch_size", read_yaml(validation.FILE)["select"]["batch_size"])
+    return -(-(result["seed"]["pairs_trained"] + result["select"]["pairs_trained"]) // batch_size)
+
+
+def _literal(value: Any) -> str:
+    """A value as DVC's ``--set-param`` takes it."""
+    return str(value) if isinstance(value, str | Path) else json.dumps(value)
+
+
+def _rows(table: Path) -> list[int]:
+    return [int(line["row"]) for line in read_table(table, "row")]
+
+
+def _refs_of(name: str, folder: Path) -> list[str]:
+    """The reference of an experiment, if a clone has it."""
+    refs = _call("git", "for-each-ref", "--format=%(refname)", "refs/exps", folder=folder).split()
+    return [ref for ref in refs if ref.endswith(f"/{name}")]
+
+
+def _call(*words: str, folder: Path = Path(), **variables: str) -> str:
+    """Run a command; its output.
+
+    Raises
+    ------
+    UserError
+        If it fails, with the lines in which it says why.
+    """
+    result = subprocess.run(
+        words,
+        cwd=folder,
+        env={**variables, **os.environ},
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=partial(end_with_parent, signal.SIGTERM),
+    )
+    if result.returncode:
+        lines = (result.stderr or result.stdout).strip().splitlines()
+        why = [line for line in lines if re.match(r"(\w+|ERROR): ", line)] or lines or [f"exit {result.returncode}"]
+        raise UserError(f"`{' '.join(words)[:200]}` failed: {'; '.join(why)[:500]}")
+    return result.stdout
