@@ -1,7 +1,8 @@
-"""Fixtures that several files share."""
+"""Fixtures that several files share, and the environment of all tests."""
 
+import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import reduce
 from operator import getitem
 from pathlib import Path
@@ -9,8 +10,27 @@ from typing import Any
 
 import pytest
 import yaml
+from filelock import FileLock
+from hypothesis import settings
 
-from tests.project import ROOT, STAGES, make_small_project, restore, stages_run, succeed
+from tests.declarations import recorder
+from tests.project import ROOT, STAGES, copied, make_small_project, stages_run, succeed
+
+# Tests run in as many processes as there are cores: neither they nor the commands that they start take several.
+for name in (
+    "TRAINCORE_THREADS",
+    "TRAINCORE_WORKERS",
+    "TF_NUM_INTRAOP_THREADS",
+    "TF_NUM_INTEROP_THREADS",
+    "OMP_NUM_THREADS",
+):
+    os.environ[name] = "1"
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+
+# Few examples for `make test`, more for `make test-all`, which asks for them by --hypothesis-profile.
+settings.register_profile("fast", max_examples=15, deadline=None)
+settings.register_profile("all", max_examples=100, deadline=None)
+settings.load_profile("fast")
 
 Change = Callable[..., None]
 
@@ -18,11 +38,16 @@ Change = Callable[..., None]
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with the project's own params.yaml, dvc.yaml and stages/choices.yaml, and nothing else."""
-    (tmp_path / "stages").mkdir()
-    for name in ("params.yaml", "dvc.yaml", "stages/choices.yaml"):
-        shutil.copy(ROOT / name, tmp_path / name)
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(make_workspace(tmp_path))
     return tmp_path
+
+
+def make_workspace(folder: Path) -> Path:
+    """Copy the files there that parameters are read from."""
+    (folder / "stages").mkdir()
+    for name in ("params.yaml", "dvc.yaml", "stages/choices.yaml"):
+        shutil.copy(ROOT / name, folder / name)
+    return folder
 
 
 @pytest.fixture
@@ -42,16 +67,30 @@ def change_parameters(path: Path, changes: Mapping[str, Any]) -> None:
 
 @pytest.fixture(scope="session")
 def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small project after its first `dvc repro`, committed."""
-    project = make_small_project(tmp_path_factory.mktemp("project"))
-    assert stages_run(succeed(project, "dvc", "repro")) == STAGES
-    succeed(project, "git", "add", "--all")
-    succeed(project, "git", "commit", "--quiet", "--message=First run")
+    """A small project after its first `dvc repro`, committed: for tests that read it alone.
+
+    It is made once for all processes of pytest. What each stage used on the way lies beside it, in ``records``.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    project, done = folder / "reproduced", folder / "reproduced-done"
+    with FileLock(folder / "reproduced-lock"):
+        if not done.exists():
+            make_small_project(project)
+            output = succeed(project, "dvc", "repro", **recorder(folder / "records"))
+            assert stages_run(output) == STAGES
+            succeed(project, "git", "add", "--all")
+            succeed(project, "git", "commit", "--quiet", "--message=First run")
+            done.touch()
     return project
 
 
 @pytest.fixture
-def project(reproduced: Path) -> Iterator[Path]:
-    """The reproduced project; whatever a test does to it is undone."""
-    yield reproduced
-    restore(reproduced)
+def project(reproduced: Path, tmp_path: Path) -> Path:
+    """A copy of the reproduced project, for tests that change it."""
+    return copied(reproduced, tmp_path / "project")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have one process make the small project while the others are at tests that need none."""
+    items.sort(key=lambda item: "reproduced" not in getattr(item, "fixturenames", []))

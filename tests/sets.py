@@ -1,14 +1,20 @@
 """Small sets of pairs on disk, and images of which some are planted copies of others."""
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 
-from stages import store
 from stages.datasets.ellipses import Ellipses
-from stages.hardware import open_cv
-from stages.store import Block, Layout, Origins, Pairs
+from stages.pairs import layout as layout_module
+from stages.pairs.layout import Block, Layout, Origins
+from stages.pairs.read import Pairs
+from stages.pairs.write import create, finish, write_shard
+from stages.pipeline.opencv import open_cv
 
 SIZE = 96
 
@@ -34,13 +40,56 @@ def write_set(
     count, height, width, channels = images.shape
     layout = Layout(count, (height, width, channels), str(images.dtype), classes)
     targets = np.zeros((count, *layout.target_shape), np.uint8) if targets is None else targets
-    store.create(path, layout, attributes)
+    create(path, layout, attributes)
     ranges = [layout.shard_range(shard) for shard in range(layout.shard_count)]
-    parts = [
-        store.write_shard(path, layout, shard, Block(images[rows], targets[rows])) for shard, rows in enumerate(ranges)
-    ]
-    store.finish(path, np.concatenate(parts), origins=origins)
+    parts = [write_shard(path, layout, shard, Block(images[rows], targets[rows])) for shard, rows in enumerate(ranges)]
+    finish(path, np.concatenate(parts), origins=origins)
     return Pairs(path)
+
+
+@contextmanager
+def shards_of(rows: int) -> Iterator[None]:
+    """Have small sets fill several shards."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layout_module, "SHARD_ROWS", rows)
+        yield
+
+
+def random_pairs(count: int, height: int = 4, width: int = 5, dtype: str = "uint8", seed: int = 0) -> Block:
+    """Images of noise with masks of noise."""
+    random = np.random.default_rng(seed)
+    images = random.integers(0, 256, (count, height, width, 3)) / (255 if dtype == "float32" else 1)
+    return Block(images.astype(dtype), random.integers(0, 2, (count, height, width, 1), np.uint8))
+
+
+def same(left: Block, right: Block) -> bool:
+    """Whether two blocks are equal to the last bit."""
+    return all(
+        a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+        for a, b in zip(left, right, strict=True)
+    )
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """All files of a folder by their paths below it."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@contextmanager
+def put_back(path: Path) -> Iterator[None]:
+    """Undo whatever is done to a set; much faster than a copy."""
+    before = tree(path)
+    try:
+        yield
+    finally:
+        after = tree(path)
+        if after.keys() - before.keys() or any((path / name).is_dir() for name in before):
+            shutil.rmtree(path, ignore_errors=True)
+            after = {}
+        for name, content in before.items():
+            if after.get(name) != content:
+                (path / name).parent.mkdir(parents=True, exist_ok=True)
+                (path / name).write_bytes(content)
 
 
 def scenes(count: int, seed: int = 1, size: int = SIZE) -> np.ndarray:

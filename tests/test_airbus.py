@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from stages.datasets import airbus, source
+from stages.datasets import airbus
 from stages.datasets.airbus import Airbus
-from stages.errors import UserError
-from stages.params import DatasetParams
-from stages.store import Block
+from stages.datasets.shared.source import open_source
+from stages.pairs.layout import Block
+from stages.pipeline.errors import UserError
+from stages.pipeline.params.sections import DatasetParams
 from tests.files import encode, make_airbus, noise, save
 from tests.project import dataset_options
 
@@ -30,7 +31,7 @@ def options(folder: Path, **changes: Any) -> DatasetParams:
 
 
 def opened(folder: Path, item: str = "train", **changes: Any) -> Airbus:
-    found = source(options(folder, **changes), item)
+    found = open_source(options(folder, **changes), item)
     assert isinstance(found, Airbus)
     return found
 
@@ -263,17 +264,23 @@ FATAL: dict[str, tuple[Damage, str]] = {
     "a missing table": (without_table, f"{TABLE}: cannot be read: No such file or directory; dataset.masks names"),
     "a folder as table": (folder_as_table, f"{TABLE}: cannot be read: Is a directory"),
     "a table elsewhere": (table_elsewhere, f"{TABLE}: leads out of "),
-    "an empty table": (with_table(""), f"{TABLE}: first line '', expected 'ImageId,EncodedPixels'"),
-    "another header": (with_table("image,mask\n"), f"{TABLE}: first line 'image,mask', expected"),
+    "an empty table": (with_table(""), f"{TABLE}: first line '', expected the names of columns"),
+    "another header": (
+        with_table("image,mask\n"),
+        f"{TABLE}: first line 'image,mask', expected a column 'ImageId'",
+    ),
     "a table without header": (with_table("x.jpg,1 2\n"), f"{TABLE}: first line 'x.jpg,1 2', expected"),
     "a table of nothing": (with_table(HEADER), "none of 6 images of train_v2/*.jpg is one of the 0 of the table"),
     "a table of other images": (with_table(f"{HEADER}x.jpg,\n"), "of train_v2/*.jpg is one of the 1 of the table"),
-    "not UTF-8": (with_table(HEADER.encode() + b"\xff\xfe,\n"), f"{TABLE}: cannot be read: 'utf-8' codec can't decode"),
-    "three columns": (with_line(f"{NAME},1 2,3"), "has 3 columns, expected 2"),
-    "one column": (with_line(NAME), "has 1 columns, expected 2"),
-    "an empty line": (with_line(""), "has 0 columns, expected 2"),
-    "an open quote": (with_line(f'{NAME},"' + "1 2 " * 50_000), f"{TABLE}: cannot be read: field larger than"),
-    "a name of several lines": (with_line('"a\nb.jpg",'), "names 'a\\nb.jpg', expected printable characters"),
+    "not UTF-8": (with_table(HEADER.encode() + b"\xff\xfe,\n"), f"{TABLE}: not a table: 'utf-8' codec can't decode"),
+    "three columns": (with_line(f"{NAME},1 2,3"), "3 columns, expected 2"),
+    "one column": (with_line(NAME), "1 columns, expected 2"),
+    "an empty line": (with_line(""), "0 columns, expected 2"),
+    "an open quote": (with_line(f'{NAME},"' + "1 2 " * 50_000), f"{TABLE}: not a table: field larger than"),
+    "a name of several lines": (
+        with_line('"a\nb.jpg",'),
+        "ImageId is 'a\\nb.jpg', allowed is a name of printable characters",
+    ),
     "no images": (lambda folder: shutil.rmtree(folder / "train_v2"), "none of 0 images of train_v2/*.jpg is one of"),
     "an image elsewhere": (image_elsewhere, f"{PATH}: leads out of "),
     "an image in grey": (lambda folder: save(folder / PATH, noise(SIZE, SIZE, 1)), f"{PATH}: 1 channels, most images"),

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 from stages import audit
-from stages.copies import CROWD, Marks
-from stages.errors import UserError
-from stages.progress import Progress
-from stages.store import Origins
+from stages.pairs.copies import CROWD, Marks
+from stages.pairs.layout import Origins
+from stages.pipeline import paths
+from stages.pipeline.errors import UserError
+from stages.pipeline.progress import Progress
 from tests.conftest import Change
 from tests.project import ROOT, run, succeed
 from tests.sets import brightened, jpeg, rescaled, scenes, window, write_set
@@ -32,16 +33,11 @@ def drawn() -> np.ndarray:
     return scenes(POOL + TEST, size=SIZE)
 
 
-@pytest.fixture(autouse=True)
-def two_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TRAINCORE_WORKERS", "2")
-
-
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is read and compared at once is little, so that there are many blocks of it."""
-    monkeypatch.setattr(audit, "TOGETHER", 7)
-    monkeypatch.setattr(audit, "AT_ONCE", 2)
+    monkeypatch.setattr(audit, "IMAGES_AT_ONCE", 7)
+    monkeypatch.setattr(audit, "CANDIDATES_AT_ONCE", 2)
 
 
 def write(drawn: np.ndarray, planted: dict[tuple[str, int], np.ndarray], **origins: Origins) -> None:
@@ -94,7 +90,7 @@ COUNTED = {
 
 
 def leaks() -> list[dict[str, str]]:
-    with audit.LEAKS.open(newline="", encoding="utf-8") as file:
+    with paths.LEAKS.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -114,13 +110,13 @@ def listed() -> list[tuple[str, int, str, int, str, int, int]]:
 
 
 def counted() -> dict[str, Any]:
-    values: dict[str, Any] = json.loads(audit.METRICS.read_text())
+    values: dict[str, Any] = json.loads(paths.AUDIT_METRICS.read_text())
     return values
 
 
 def outputs() -> tuple[bytes, dict[str, Any]]:
     """What a run writes, but for the time it took."""
-    return audit.LEAKS.read_bytes(), {key: value for key, value in counted().items() if key != "seconds"}
+    return paths.LEAKS.read_bytes(), {key: value for key, value in counted().items() if key != "seconds"}
 
 
 def test_planted_copies_are_listed_and_counted(workspace: Path, drawn: np.ndarray) -> None:
@@ -140,7 +136,7 @@ def test_planted_copies_are_listed_and_counted(workspace: Path, drawn: np.ndarra
 def test_sets_without_copies_have_no_leaks(workspace: Path, drawn: np.ndarray) -> None:
     write(drawn, {})
     audit.main()
-    assert audit.LEAKS.read_text() == ",".join(audit.HEADER) + "\n"
+    assert paths.LEAKS.read_text() == ",".join(audit.HEADER) + "\n"
     assert {key: counted()[key] for key in COUNTED} == {
         **dict.fromkeys(("within_pool", "within_test", "across"), NOTHING),
         "leaking_test_pairs": 0,
@@ -169,9 +165,9 @@ def test_any_number_of_workers_and_any_blocks_write_the_same(
 ) -> None:
     plant(drawn)
     found = []
-    for workers, together in (("1", 7), ("3", 7), ("2", 256)):
+    for workers, at_once in (("1", 7), ("3", 7), ("2", 256)):
         monkeypatch.setenv("TRAINCORE_WORKERS", workers)
-        monkeypatch.setattr(audit, "TOGETHER", together)
+        monkeypatch.setattr(audit, "IMAGES_AT_ONCE", at_once)
         audit.main()
         found.append(outputs())
     assert found[1:] == found[:1] * 2
@@ -186,7 +182,7 @@ def test_an_interrupted_run_goes_on_and_ends_in_the_same_table(
     plant(drawn)
     audit.main()
     straight = outputs()
-    audit.LEAKS.unlink()
+    paths.LEAKS.unlink()
     monkeypatch.setenv("TRAINCORE_CHECKPOINT_SECONDS", "0")
 
     class Stopped(Progress):
@@ -202,7 +198,7 @@ def test_an_interrupted_run_goes_on_and_ends_in_the_same_table(
         patch.setattr(audit, "Progress", Stopped)
         with pytest.raises(KeyboardInterrupt):
             audit.main()
-    assert not audit.LEAKS.exists()
+    assert not paths.LEAKS.exists()
     assert len(list(Path(".traincore").glob("checkpoints/audit/*/"))) == 1
     marked: list[range] = []
     hash_block = audit._marks_of
@@ -211,7 +207,7 @@ def test_an_interrupted_run_goes_on_and_ends_in_the_same_table(
         marked.append(block)
         return hash_block(block)
 
-    monkeypatch.setattr(audit, "processes", in_this_process)
+    monkeypatch.setattr(audit, "worker_processes", in_this_process)
     monkeypatch.setattr(audit, "_marks_of", hash_and_note)
     audit.main()
     assert outputs() == straight
@@ -334,4 +330,4 @@ def test_a_test_set_without_a_pool_is_refused(workspace: Path, drawn: np.ndarray
     write_set(audit.SETS["test"], drawn[:2])
     with pytest.raises(UserError, match=r"data/train\.zarr: missing"):
         audit.main()
-    assert not audit.LEAKS.exists()
+    assert not paths.LEAKS.exists()

@@ -1,11 +1,14 @@
-"""The report's curves: SVG that needs nothing from elsewhere and takes its ink from the page."""
+"""Charts: curves as SVG that needs nothing from elsewhere and takes its ink from the page, and heat maps as PNG."""
 
+import io
 import re
 import xml.etree.ElementTree as ElementTree
 
 import pytest
+import vl_convert
+from PIL import Image
 
-from stages import charts
+from stages.drawing import charts
 
 POINTS = [{"epoch": float(number), "score": number / 10} for number in range(11)]
 
@@ -59,6 +62,29 @@ def test_shares_can_stand_on_a_logarithmic_axis() -> None:
     columns = {"score": [0.1, 0.2, 0.3], "pool": [0.001, 0.01, 1.0]}
     ticks = texts(charts.lines(columns, "score", ("score", "share"), 0.2, {"type": "log"}))
     assert {0.001, 0.01, 0.1, 1.0} <= {float(tick) for tick in ticks if tick.replace(".", "").isdecimal()}
+
+
+CELLS = {("row a", "x, 1"): 0.123, ("row b", "x, 1"): 0.234, ("row b", "y, 2"): 0.0}
+
+
+def test_a_heat_map_has_a_colour_for_each_value_and_leaves_a_missing_cell_blank() -> None:
+    picture = charts.heat_map(CELLS, "Spread")
+    with Image.open(io.BytesIO(picture)) as opened:
+        assert opened.format == "PNG"
+        colours = opened.convert("RGB").getcolors(10**6) or []
+    cell = charts.CELL_WIDTH * charts.CELL_HEIGHT
+    assert sum(count > cell for count, colour in colours if colour != (255, 255, 255)) == len(CELLS)
+    assert charts.heat_map(CELLS, "Spread") == picture
+    assert charts.heat_map({**CELLS, ("row b", "x, 1"): 0.3}, "Spread") != picture
+
+
+def test_a_heat_map_names_rows_columns_and_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        vl_convert, "vegalite_to_png", lambda chart, vl_version, scale: vl_convert.vegalite_to_svg(chart, vl_version)
+    )
+    svg = str(charts.heat_map(CELLS, "Spread"))
+    assert {"0.12", "0.23", "0", "row a", "row b", "Spread"} <= set(texts(svg))
+    assert {"x", "1", "y", "2"} <= {each.text for each in ElementTree.fromstring(svg).iter() if each.text}
 
 
 def test_the_script_of_the_page_stands_alone() -> None:

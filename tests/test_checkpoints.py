@@ -1,17 +1,21 @@
 """Checkpoints: written whole, found by the same run alone, removed when they are of no use any more."""
 
-import multiprocessing
 import os
-from contextlib import suppress
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from subprocess import PIPE
 
 import numpy as np
 import pytest
 
-from stages import checkpoints
-from stages.checkpoints import Checkpoint, Clock, State, checkpoint
-from stages.errors import UserError
-from stages.params import Params
+from stages.pipeline import checkpoints
+from stages.pipeline.checkpoints import Checkpoint, State, resumable
+from stages.pipeline.errors import UserError
+from stages.pipeline.params.sections import Params, Section, SelectParams
+from tests.project import ROOT
 
 MACHINE = {"threads": 2}
 STATE = State({"tested": 7, "score": 0.1 + 0.2}, {"weights": np.arange(6, dtype=np.float32).reshape(2, 3)})
@@ -28,7 +32,7 @@ def interrupt(
 ) -> State | None:
     """A run that saves a state and is interrupted; returns what it found."""
     params = Params.model_construct(precision=precision)
-    with suppress(KeyboardInterrupt), checkpoint(stage, params, {"pool": data}, {"threads": threads}) as saved:
+    with suppress(KeyboardInterrupt), resumable(stage, params, {"pool": data}, {"threads": threads}) as saved:
         saved.save(state)
         raise KeyboardInterrupt
     return saved.found
@@ -50,7 +54,7 @@ def test_the_same_run_finds_what_it_saved() -> None:
 def finish(keep: bool = True, stage: str = "select") -> State | None:
     """A run that saves a state and ends well; returns what it found."""
     params = Params.model_construct(precision=0.85)
-    with checkpoint(stage, params, {"pool": "data"}, MACHINE, keep=keep) as saved:
+    with resumable(stage, params, {"pool": "data"}, MACHINE, keep=keep) as saved:
         saved.save(STATE)
     return saved.found
 
@@ -68,9 +72,29 @@ def test_a_run_that_ended_well_is_found_until_the_next_stage_starts_since_dvc_ma
 
 def test_a_run_that_saved_nothing_leaves_nothing() -> None:
     params = Params.model_construct(precision=0.85)
-    with suppress(UserError), checkpoint("select", params, {"pool": "data"}, MACHINE):
+    with suppress(UserError), resumable("select", params, {"pool": "data"}, MACHINE):
         raise UserError("bad input")
-    assert not list(Path(".traincore/checkpoints/select").iterdir())
+    assert not list(Path(".traincore/checkpoints").iterdir())
+
+
+class Options(Section):
+    """Options that only one strategy has."""
+
+    centers: int
+
+
+class Strategies(SelectParams):
+    """The section of strategies, with that of one more."""
+
+    my_own: Options
+
+
+def test_options_that_a_section_declares_on_top_count() -> None:
+    for centers in (3, 4):
+        select = Strategies.model_construct(my_own=Options(centers=centers))
+        with resumable("select", Params.model_construct(select=select), {}, MACHINE) as saved:
+            assert saved.found is None
+            saved.save(STATE)
 
 
 @pytest.mark.parametrize("change", [{"precision": 0.9}, {"data": "other"}, {"threads": 1}])
@@ -95,72 +119,43 @@ def test_stages_do_not_touch_each_other() -> None:
     assert interrupt(stage="generate@test", precision=0.9)
 
 
-def test_an_experiment_in_a_copy_finds_that_of_the_repository_and_leaves_others_alone(
-    workspace: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+HOLD = """
+import sys
+from stages.pipeline import checkpoints
+checkpoints._key = lambda *_: "key"
+with checkpoints.resumable(sys.argv[1], None, {}, {}) as saved:
+    saved.save(checkpoints.State({}, {}))
+    print("saved", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def at_work(stage: str) -> Iterator["subprocess.Popen[str]"]:
+    """A process that is running a stage, with a checkpoint."""
+    command = [sys.executable, "-c", HOLD, stage]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, env=environment, stdin=PIPE, stdout=PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "saved\n"
+        yield process
+
+
+def test_a_stage_that_is_at_work_is_not_started_again_and_its_checkpoint_stays() -> None:
+    with at_work("select") as process:
+        with pytest.raises(UserError, match=f"select: process {process.pid} is writing it: `kill {process.pid}`"):
+            finish()
+        finish(stage="train_seed")
+        assert [path.parent.parent.name for path in states()] == ["select", "train_seed"]
+        process.kill()
+    finish()
+    assert [path.parent.parent.name for path in states()] == ["select"]
+
+
+def test_a_stage_that_was_done_and_is_at_work_again_is_not_done() -> None:
+    finish()
     interrupt()
-    for name in ("first", "second"):
-        copy = workspace / ".dvc" / "tmp" / "exps" / name
-        copy.mkdir(parents=True)
-        monkeypatch.chdir(copy)
-        assert interrupt(precision=0.9, data=name) is None
-        assert not (copy / ".traincore").exists()
-    assert len(states()) == 0
-    assert interrupt(precision=0.9, data="first")
-    assert interrupt()
-    monkeypatch.chdir(workspace)
-    assert interrupt()
-
-
-def test_of_many_interrupted_experiments_the_newest_are_kept(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for number in range(checkpoints.KEPT + 3):
-        copy = workspace / ".dvc" / "tmp" / "exps" / str(number)
-        copy.mkdir(parents=True)
-        monkeypatch.chdir(copy)
-        interrupt(data=str(number))
-        for folder in (workspace / ".traincore/checkpoints/select").iterdir():
-            if (folder / "workspace").is_file() and (folder / "workspace").read_text().endswith(f"/{number}"):
-                os.utime(folder, (number, number))
-    monkeypatch.chdir(workspace)
-    interrupt(data="new")
-    assert len(states()) == checkpoints.KEPT + 1
-    assert interrupt(data=str(checkpoints.KEPT + 2))
-
-
-def _hold(entered: "multiprocessing.synchronize.Event", done: "multiprocessing.synchronize.Event") -> None:
-    checkpoints._digest_of_code = lambda: "code"  # that of this process is another
-    with checkpoint("select", Params.model_construct(precision=0.85), {"pool": "data"}, MACHINE) as saved:
-        saved.save(STATE)
-        entered.set()
-        done.wait(20)
-
-
-def test_two_of_the_same_run_at_once_do_not_share(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoints, "_digest_of_code", lambda: "code")
-    context = multiprocessing.get_context("spawn")
-    entered, done = context.Event(), context.Event()
-    process = context.Process(target=_hold, args=(entered, done))
-    process.start()
-    try:
-        assert entered.wait(20)
-        assert interrupt(state=State({"tested": 1}, {})) is None
-        assert len(states()) == 2
-        assert interrupt(precision=0.9) is None  # does not remove what is in use
-        assert len(states()) == 2
-    finally:
-        done.set()
-        process.join(20)
-    assert process.exitcode == 0
-    assert len(states()) == 2
-    found = interrupt()  # of those that no process uses any more, the first
-    assert found is not None
-    assert found.plain == STATE.plain
-
-
-def test_one_with_a_state_is_found_before_one_without() -> None:
-    interrupt()
-    (folder,) = (path.parent for path in states())
-    folder.rename(folder.with_name(f"{folder.name}-1"))
+    finish(stage="train_seed")
     assert interrupt()
 
 
@@ -225,11 +220,15 @@ def test_a_bad_interval_is_refused(workspace: Path, monkeypatch: pytest.MonkeyPa
         Checkpoint(workspace, "select")
 
 
-def test_the_clock_counts_what_was_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [5.0]
+def test_the_clock_counts_what_was_before(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [7.5]
+    monkeypatch.setattr(checkpoints, "_STARTED", 5.0)
     monkeypatch.setattr("time.perf_counter", lambda: now[0])
-    clock = Clock()
-    now[0] = 7.5
-    assert clock.seconds() == 2.5
-    clock.go_on(State({"seconds": 100.0}, {}))
-    assert clock.seconds() == 102.5
+    saved = Checkpoint(workspace, "select")
+    assert saved.seconds() == 2.5
+    saved.save(STATE)
+    now[0] = 6.0
+    again = Checkpoint(workspace, "select")
+    assert again.seconds() == 3.5
+    again.save(STATE)
+    assert Checkpoint(workspace, "select").seconds() == 4.5

@@ -6,11 +6,21 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from stages import copies
-from stages.copies import CROWD, LEAST_OVERLAP, Candidates, Marks, Overlap, candidates, joined, marks_of, overlap_of
+from stages.pairs import copies
+from stages.pairs.copies import (
+    CROWD,
+    LEAST_OVERLAP,
+    Candidates,
+    Marks,
+    Overlap,
+    candidates,
+    joined,
+    marks_of,
+    overlap_of,
+)
 from tests.sets import SIZE, planted, scenes, window
 
 LIKENESS = 0.5  # as params.yaml has it
@@ -229,7 +239,6 @@ def test_marks_do_not_depend_on_the_dtype_or_on_transparency() -> None:
     columns=st.integers(-SIZE // 3, SIZE // 3),
     off=st.tuples(*[st.integers(-2, 2)] * 2),
 )
-@settings(deadline=None, max_examples=25)
 def test_an_overlap_is_the_same_from_both_sides(seed: int, rows: int, columns: int, off: tuple[int, int]) -> None:
     (scene,) = scenes(1, seed)
     first, second = window(scene), window(scene, rows, columns)

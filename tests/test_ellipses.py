@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from skimage.draw import ellipse, polygon
 
-from stages.datasets import source
 from stages.datasets.ellipses import Ellipses, Shapes
-from stages.store import Block, Layout
+from stages.datasets.shared.source import open_source
+from stages.pairs.layout import Block, Layout
 from tests.project import dataset_options
+from tests.sets import same
 
 SIZE = 128
 Pixels = set[tuple[int, int]]
@@ -98,11 +99,10 @@ def check_drawing(pairs: Ellipses, rows: range) -> None:
 
 @pytest.mark.parametrize("interference", ["rectangle", "triangle", "none"])
 def test_the_article_s_pairs_are_drawn_as_skimage_draws_them(interference: str) -> None:
-    check_drawing(ellipses(interference=interference), range(300))
+    check_drawing(ellipses(interference=interference), range(100))
 
 
 @given(pair_sets, st.integers(0, 10**6))
-@settings(deadline=None, max_examples=40)
 def test_pairs_of_any_size_are_drawn_as_skimage_draws_them(pairs: Ellipses, start: int) -> None:
     check_drawing(pairs, range(start, start + 3))
 
@@ -203,12 +203,7 @@ def test_noise_is_independent_between_channels_neighbours_and_rows(dtype: str) -
     assert np.abs(correlation).max() < 5 / np.sqrt(len(columns[0]))
 
 
-def same(left: Block, right: Block) -> bool:
-    return np.array_equal(left.images, right.images) and np.array_equal(left.targets, right.targets)
-
-
 @given(pair_sets, st.integers(0, 10**7), st.integers(1, 4), st.integers(0, 3))
-@settings(deadline=None, max_examples=20)
 def test_a_row_is_the_same_in_whatever_set_and_range_it_is_drawn(
     pairs: Ellipses, start: int, count: int, place: int
 ) -> None:
@@ -293,7 +288,7 @@ def test_the_source_is_made_of_the_parameters_of_its_set() -> None:
         image_size=64, train_count=7, test_count=8, train_seed=3, test_seed=4,
         radius_min=5, radius_max=9, interference="none", dtype="float32", test_interference="triangle",
     )  # fmt: skip
-    train, test = source(options, "train"), source(options, "test")
+    train, test = open_source(options, "train"), open_source(options, "test")
     assert isinstance(train, Ellipses)
     assert isinstance(test, Ellipses)
     assert train == ellipses(3, 64, 5, 9, "none", "float32", count=7)

@@ -9,17 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages import audit, evaluate, hardware, networks
-from stages.checkpoints import Checkpoint, Clock
-from stages.cores import read_rows
-from stages.entry import write_csv
-from stages.errors import UserError
+from stages import audit, evaluate
 from stages.evaluate import _fit, _suspects, summarize
-from stages.figures import distribution, shares_below
-from stages.outputs import read_arrays, read_output
-from stages.progress import Progress
-from stages.scores import Fit, LabelFit, MaskFit, PixelCounts, hit_rate, tiered_iou
-from stages.store import Origins
+from stages.learning.scores import Fit, LabelFit, MaskFit, PixelCounts, distribution, hit_rate, shares_below, tiered_iou
+from stages.pairs.layout import Origins
+from stages.pairs.tables import read_rows, write_csv
+from stages.pipeline import paths
+from stages.pipeline.checkpoints import Checkpoint
+from stages.pipeline.errors import UserError
+from stages.pipeline.files import read_arrays, read_output
+from stages.pipeline.progress import Progress
 from tests import pixelwise
 from tests.conftest import Change
 from tests.sets import write_set
@@ -138,10 +137,10 @@ def test_an_interrupted_evaluation_goes_on_where_it_was(tmp_path: Path, monkeypa
     (tmp_path / "straight").mkdir()
     first, second = ([Counting(7), Counting(10, stop_before=stop)] for stop in (6, None))
     with Progress("evaluate", 17, "pair") as progress:
-        straight = _fit([Counting(7), Counting(10)], progress, Checkpoint(tmp_path / "straight", "evaluate"), Clock())
+        straight = _fit([Counting(7), Counting(10)], progress, Checkpoint(tmp_path / "straight", "evaluate"))
         with pytest.raises(KeyboardInterrupt):
-            _fit(first, progress, Checkpoint(tmp_path, "evaluate"), Clock())
-        resumed = _fit(second, progress, Checkpoint(tmp_path, "evaluate"), Clock())
+            _fit(first, progress, Checkpoint(tmp_path, "evaluate"))
+        resumed = _fit(second, progress, Checkpoint(tmp_path, "evaluate"))
     assert [old.asked + new.asked for old, new in zip(first, second, strict=True)] == [list(range(7)), list(range(10))]
     assert second[0].asked == []
     np.testing.assert_array_equal(resumed[1], straight[1])
@@ -186,14 +185,14 @@ def masks(*columns: int) -> np.ndarray:
 @pytest.fixture
 def stage(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """All that stage evaluate reads: the leaking test pairs are predicted rightly, others have an IoU of a half."""
-    monkeypatch.setattr(hardware, "set_up_tensorflow", lambda: 1)
+    monkeypatch.setattr(evaluate, "set_up_tensorflow", lambda: 1)
     origins = Origins([[f"images/{row}.png"] for row in range(POOL)], np.array([[row, 0, row] for row in range(POOL)]))
-    write_set(evaluate.POOL, half_bright(POOL), masks(8, 8, 4, 16, 8, 2), origins=origins)
-    write_set(evaluate.TEST, half_bright(TEST), masks(*(8 if row in LEAKING else 16 for row in range(TEST))))
+    write_set(paths.POOL, half_bright(POOL), masks(8, 8, 4, 16, 8, 2), origins=origins)
+    write_set(paths.TEST, half_bright(TEST), masks(*(8 if row in LEAKING else 16 for row in range(TEST))))
     pixelwise.save(pixelwise.network())
-    write_csv(evaluate.CORE_TABLE, ["row", "order", "score", "epochs"], [(1, 0, None, 0)])
-    write_csv(evaluate.REJECTED, ["row", "score"], [(0, 1.1), (2, 0.9), (3, None), (4, 1.0), (5, 0.95)])
-    write_csv(evaluate.LEAKS, audit.HEADER, LEAK_LINES)
+    write_csv(paths.CORE_TABLE, ["row", "order", "score", "epochs"], [(1, 0, None, 0)])
+    write_csv(paths.REJECTED, ["row", "score"], [(0, 1.1), (2, 0.9), (3, None), (4, 1.0), (5, 0.95)])
+    write_csv(paths.LEAKS, audit.HEADER, LEAK_LINES)
     folder = workspace / "stages/none"
     folder.mkdir()
     (folder / "pairs.csv").write_text("row\n")
@@ -201,7 +200,7 @@ def stage(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def figures() -> dict[str, Any]:
-    values: dict[str, Any] = json.loads(evaluate.METRICS.read_text())
+    values: dict[str, Any] = json.loads(paths.EVALUATE_METRICS.read_text())
     return values
 
 
@@ -219,7 +218,7 @@ def test_leaking_test_pairs_are_counted_and_stay(stage: Path) -> None:
 
 def test_leaking_test_pairs_are_dropped_from_all_figures_of_the_test_set(stage: Path, change: Change) -> None:
     evaluate.main()
-    report, shares = figures(), lines_of(evaluate.DISTRIBUTION)
+    report, shares = figures(), lines_of(paths.SCORES_CURVE)
     change(**{"evaluate.on_leak": "drop"})
     evaluate.main()
     dropped = figures()
@@ -229,12 +228,12 @@ def test_leaking_test_pairs_are_dropped_from_all_figures_of_the_test_set(stage: 
     assert [dropped[name] for name in ("rejected", "chosen")] == [report[name] for name in ("rejected", "chosen")]
     perfect, none = shares[-1], shares[1]
     assert (shares[0][:2], perfect[:2], none[:2]) == (["score", "test"], ["1.1", "0.4"], ["0.0", "0.6"])
-    assert [line[1] for line in lines_of(evaluate.DISTRIBUTION)[1:]] == ["1.0", *["0.0"] * 11]
+    assert [line[1] for line in lines_of(paths.SCORES_CURVE)[1:]] == ["1.0", *["0.0"] * 11]
 
 
 def test_a_test_set_that_leaks_whole_has_no_figures_once_it_is_dropped(stage: Path, change: Change) -> None:
     change(**{"evaluate.on_leak": "drop"})
-    write_csv(evaluate.LEAKS, audit.HEADER, [["pool", 0, "test", row, "exact", 0, 0, 1.0] for row in range(TEST)])
+    write_csv(paths.LEAKS, audit.HEADER, [["pool", 0, "test", row, "exact", 0, 0, 1.0] for row in range(TEST)])
     evaluate.main()
     assert figures()["test"] == {"pairs": 0}
     assert figures()["leaks"] == {"test_pairs": TEST, "dropped": TEST}
@@ -248,30 +247,30 @@ def test_a_leak_ends_in_one_line_before_anything_is_predicted(
 
     change(**{"evaluate.on_leak": "fail"})
     with monkeypatch.context() as patch:
-        patch.setattr(networks, "load", refuse)
+        patch.setattr("stages.learning.saving.load_network", refuse)
         with pytest.raises(UserError) as caught:
             evaluate.main()
     assert str(caught.value) == (
         "data/leaks.csv: 2 of 5 test pairs stand in the pool, too, or overlap with it, as row 1; "
         "evaluate.on_leak=drop leaves them out, report only counts them"
     )
-    assert not evaluate.METRICS.exists()
-    write_csv(evaluate.LEAKS, audit.HEADER, [line for line in LEAK_LINES if line[0] == line[2]])
+    assert not paths.EVALUATE_METRICS.exists()
+    write_csv(paths.LEAKS, audit.HEADER, [line for line in LEAK_LINES if line[0] == line[2]])
     evaluate.main()  # copies within the pool or within the test set are no leaks
     assert figures()["leaks"] == {"test_pairs": 0, "dropped": 0}
 
 
 def test_a_damaged_table_of_leaks_ends_the_stage_before_anything_is_predicted(stage: Path) -> None:
-    evaluate.LEAKS.write_bytes(b"")
+    paths.LEAKS.write_bytes(b"")
     with pytest.raises(UserError, match=r"^data/leaks\.csv: .*; `dvc checkout --force data/leaks\.csv` restores it$"):
         evaluate.main()
-    assert not evaluate.METRICS.exists()
+    assert not paths.EVALUATE_METRICS.exists()
 
 
 def test_suspects_are_written_with_their_files_the_worst_first(stage: Path) -> None:
     (stage / "stages/none/pairs.csv").write_text("row\n4\n")
     evaluate.main()
-    assert lines_of(evaluate.SUSPECTS) == [
+    assert lines_of(paths.SUSPECTS) == [
         ["row", "score", "score_when_rejected", "file", "top", "left"],
         ["5", "0.0", "0.95", "images/5.png", "0", "5"],
         ["2", "0.0", "0.9", "images/2.png", "0", "2"],
@@ -283,16 +282,16 @@ def test_suspects_are_written_with_their_files_the_worst_first(stage: Path) -> N
 
 def test_test_pairs_are_written_the_worst_first_without_those_that_were_dropped(stage: Path, change: Change) -> None:
     evaluate.main()
-    assert [line[0] for line in lines_of(evaluate.TEST_SCORES)] == ["row", "0", "2", "4", "1", "3"]
+    assert [line[0] for line in lines_of(paths.TEST_SCORES)] == ["row", "0", "2", "4", "1", "3"]
     change(**{"evaluate.on_leak": "drop"})
     evaluate.main()
-    assert lines_of(evaluate.TEST_SCORES) == [["row", "score"], ["0", "0.0"], ["2", "0.0"], ["4", "0.0"]]
+    assert lines_of(paths.TEST_SCORES) == [["row", "score"], ["0", "0.0"], ["2", "0.0"], ["4", "0.0"]]
 
 
 def test_the_worst_predictions_are_kept_beside_their_rows(stage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluate, "SHOWN", 3)
     evaluate.main()
-    worst = read_output(evaluate.WORST, read_arrays)
+    worst = read_output(paths.WORST, read_arrays)
     assert {name: array.tolist() for name, array in worst.items() if name.endswith("rows")} == {
         "rejected_rows": [5, 2, 3],
         "test_rows": [0, 2, 4],
@@ -304,7 +303,7 @@ def test_the_worst_predictions_are_kept_beside_their_rows(stage: Path, monkeypat
 
 def test_without_test_pairs_none_is_kept(stage: Path, change: Change) -> None:
     change(**{"evaluate.on_leak": "drop"})
-    write_csv(evaluate.LEAKS, audit.HEADER, [["pool", 0, "test", row, "exact", 0, 0, 1.0] for row in range(TEST)])
+    write_csv(paths.LEAKS, audit.HEADER, [["pool", 0, "test", row, "exact", 0, 0, 1.0] for row in range(TEST)])
     evaluate.main()
-    worst = read_output(evaluate.WORST, read_arrays)
+    worst = read_output(paths.WORST, read_arrays)
     assert (worst["test_rows"].shape, worst["test_predictions"].shape) == ((0,), (0, 16, 16, 1))

@@ -8,9 +8,10 @@ import keras
 import numpy as np
 import pytest
 
-from stages.datasets import fashion_mnist, source
-from stages.errors import UserError
-from stages.params import NOTHING, DatasetParams
+from stages.datasets import fashion_mnist
+from stages.datasets.shared.source import open_source
+from stages.pipeline.errors import UserError
+from stages.pipeline.params.sections import NOTHING, DatasetParams
 from tests.project import dataset_options
 
 COUNTS = {"train": 12, "test": 5}
@@ -58,7 +59,7 @@ def options(folder: Path | None, **changes: object) -> DatasetParams:
 
 @pytest.mark.parametrize("item", ["train", "test"])
 def test_rows_are_those_of_the_files(folder: Path, item: str) -> None:
-    found = source(options(folder), item)
+    found = open_source(options(folder), item)
     assert (found.layout.count, found.layout.image_shape, found.layout.classes) == (COUNTS[item], (28, 28, 1), 10)
     block = found.draw(range(1, 4))
     pixels = np.frombuffer(content(item, "images")[16:], np.uint8).reshape(-1, 28, 28, 1)
@@ -66,7 +67,7 @@ def test_rows_are_those_of_the_files(folder: Path, item: str) -> None:
     assert np.array_equal(block.images, pixels[1:4])
     assert np.array_equal(block.targets, labels[1:4])
     assert block.images.dtype == block.targets.dtype == np.dtype("uint8")
-    reals = source(options(folder, dtype="float32"), item).draw(range(1, 4)).images
+    reals = open_source(options(folder, dtype="float32"), item).draw(range(1, 4)).images
     np.testing.assert_allclose(reals, pixels[1:4] / 255, rtol=1e-6)
     assert reals.dtype == np.float32
 
@@ -75,10 +76,10 @@ def test_rows_are_those_of_the_files(folder: Path, item: str) -> None:
 def test_compressed_files_are_found_where_debian_and_keras_put_them(folder: Path, tmp_path: Path, place: str) -> None:
     there = tmp_path / place
     there.mkdir(parents=True)
-    expected = source(options(folder), "test").draw(range(5))
+    expected = open_source(options(folder), "test").draw(range(5))
     for file in folder.iterdir():
         (there / f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes()))
-    found = source(options(None), "test").draw(range(5))
+    found = open_source(options(None), "test").draw(range(5))
     assert all(np.array_equal(old, new) for old, new in zip(expected, found, strict=True))
 
 
@@ -88,12 +89,12 @@ def test_keras_fetches_what_is_nowhere(folder: Path, tmp_path: Path, monkeypatch
         folder.rename(tmp_path / "keras/datasets/fashion-mnist")
 
     monkeypatch.setattr(keras.datasets.fashion_mnist, "load_data", fetch)
-    assert len(source(options(None), "train").draw(range(12)).images) == 12
+    assert len(open_source(options(None), "train").draw(range(12)).images) == 12
 
 
 def test_without_files_and_network_both_ways_are_told_in_one_line(folder: Path) -> None:
     with pytest.raises(UserError) as caught:
-        source(options(None), "train")
+        open_source(options(None), "train")
     line = str(caught.value)
     for said in ("apt install dataset-fashion-mnist", "URL fetch failure", "dataset.path", "train-images-idx3-ubyte"):
         assert said in line
@@ -110,7 +111,7 @@ def test_without_files_and_network_both_ways_are_told_in_one_line(folder: Path) 
 )
 def test_what_the_set_does_not_have_is_refused(folder: Path, changes: dict[str, object], said: str) -> None:
     with pytest.raises(UserError) as caught:
-        source(options(folder, **changes), "train")
+        open_source(options(folder, **changes), "train")
     assert said in str(caught.value)
 
 
@@ -129,12 +130,12 @@ def test_another_file_of_that_name_is_refused(folder: Path, suffix: str, damage:
     file.unlink()
     file.with_name(file.name + suffix).write_bytes(damage(gzip.compress(data) if suffix else data))  # type: ignore[operator]
     with pytest.raises(UserError, match=r"train-labels-idx1-ubyte(\.gz)?: (not the file of Fashion|cannot be read)"):
-        source(options(folder), "train")
+        open_source(options(folder), "train")
 
 
 @pytest.mark.skipif(not fashion_mnist.DEBIAN.is_dir(), reason="Debian's package dataset-fashion-mnist is not installed")
 def test_the_real_set_is_the_one_that_is_known() -> None:
-    real = source(options(None, train_count=60_000, test_count=10_000), "train")
+    real = open_source(options(None, train_count=60_000, test_count=10_000), "train")
     labels = real.draw(range(60_000)).targets
     assert np.bincount(labels[:, 0]).tolist() == [6000] * 10
     assert labels[:10, 0].tolist() == [9, 0, 0, 3, 0, 2, 7, 2, 5, 5]

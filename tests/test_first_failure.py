@@ -8,15 +8,19 @@ import random
 import zlib
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.strategies import Choice, Epoch, Settings, Walk, strategy
-from stages.strategies.first_failure import choose
-from tests.toys import Toy
+from stages.learning.protocol import Epoch
+from stages.pairs.tables import Choice
+from stages.pipeline.params.sections import BudgetParams
+from stages.strategies.first_failure import Options, Walk, choose, start
+from stages.strategies.shared.strategy import Settings, strategy_of
+from tests.toys import Toy, ToyPool
 
 
 @dataclass
@@ -70,6 +74,29 @@ class ToyLearner(Toy):
         return random.Random(f"{self.seed} {self.history} {what}")
 
 
+def settings_of(
+    precision: float, bar: float, scan_size: int, batch_size: int, max_epochs: int, max_passes: int = 1, seeds: int = 1
+) -> Settings:
+    """The settings of a walk; with one pass it asks for no certificate."""
+    passes: Any = "until_certified" if max_passes > 1 else 1
+    options = Options(scan_size=scan_size, max_epochs=max_epochs, passes=passes, max_passes=max(2, max_passes))
+    budget = BudgetParams(count=1, epochs=1, steps=None, averaged=0.0)
+    return Settings(precision, bar, batch_size, seeds, 0, budget, options)
+
+
+def with_passes(settings: Settings, passes: int) -> Settings:
+    """The same settings with another number of passes."""
+    options = settings.options
+    return settings_of(
+        settings.precision, settings.bar, options.scan_size, settings.batch_size, options.max_epochs, passes
+    )
+
+
+def begun(pool: int, seeds: int) -> Walk:
+    """A walk from the seed pairs."""
+    return start(ToyPool(pool), settings_of(0.5, 0.5, 1, 1, 1, seeds=seeds))
+
+
 @dataclass(frozen=True)
 class Case:
     """A walk to be done."""
@@ -82,7 +109,7 @@ class Case:
     def walk(self) -> tuple[Walk, ToyLearner]:
         """Do it; the end of it and the learner then."""
         learner = copy.deepcopy(self.learner)
-        walk = Walk.start(self.pool, self.seeds)
+        walk = begun(self.pool, self.seeds)
         for _ in choose(learner, walk, self.settings):
             pass
         return walk, learner
@@ -94,7 +121,7 @@ cases = st.builds(
     st.integers(1, 5),
     st.integers(1, 60),
     st.builds(
-        Settings,
+        settings_of,
         precision=st.floats(0.1, 1.05),
         bar=st.floats(0.1, 1.05),
         scan_size=st.integers(1, 40),
@@ -103,7 +130,7 @@ cases = st.builds(
     ),
 )
 certified_cases = st.builds(
-    lambda case, passes: dataclasses.replace(case, settings=dataclasses.replace(case.settings, max_passes=passes)),
+    lambda case, passes: dataclasses.replace(case, settings=with_passes(case.settings, passes)),
     cases,
     st.integers(2, 6),
 )
@@ -130,11 +157,11 @@ def article_s_loop(learner: ToyLearner, pool: int, seeds: int, options: Settings
         if must_train:
             told.last_score, _ = learner.fit_epoch([position for position in range(pool) if selected[position]])
             epochs_of_round += 1
-            if told.last_score > options.precision or epochs_of_round == options.max_epochs:
+            if told.last_score > options.precision or epochs_of_round == options.options.max_epochs:
                 told.stalled += told.last_score <= options.precision
                 must_train, epochs_of_round = False, 0
         else:
-            predicted = learner.score(range(told.tested, min(told.tested + options.scan_size, pool)))
+            predicted = learner.score(range(told.tested, min(told.tested + options.options.scan_size, pool)))
             read = 0
             for score in predicted:
                 read += 1
@@ -184,7 +211,7 @@ def test_little_is_scored_in_vain_and_never_more_at_once_than_a_batch(case: Case
 
 
 def test_blocks_grow_to_the_batch_where_nothing_fails() -> None:
-    case = Case(ToyLearner(), 5000, 10, Settings(0.5, 0.0, 1024, 50, 1))
+    case = Case(ToyLearner(), 5000, 10, settings_of(0.5, 0.0, 1024, 50, 1))
     walk, learner = case.walk()
     assert len(walk.chosen) == 10
     assert walk.pairs_scored == 4990
@@ -200,20 +227,20 @@ def test_epochs_belong_to_the_pair_whose_failure_led_to_them(case: Case) -> None
     for choice in walk.chosen[case.seeds :]:
         assert choice.epochs <= last_pairs.count(choice.position)
         assert choice.epochs >= (choice.position != case.pool - 1)
-        assert choice.epochs <= case.settings.max_epochs
-    if case.settings.scan_size >= case.pool:  # then every training round follows a failure
+        assert choice.epochs <= case.settings.options.max_epochs
+    if case.settings.options.scan_size >= case.pool:  # then every training round follows a failure
         assert sum(choice.epochs for choice in walk.chosen) == walk.epochs
 
 
 @given(cases | certified_cases, st.data())
 @settings(deadline=None, max_examples=100)
 def test_a_walk_goes_on_from_a_copy_of_any_step_to_the_same_end(case: Case, data: st.DataObject) -> None:
-    learner, walk = copy.deepcopy(case.learner), Walk.start(case.pool, case.seeds)
+    learner, walk = copy.deepcopy(case.learner), begun(case.pool, case.seeds)
     steps = sum(1 for _ in choose(learner, walk, case.settings))
-    then, stopped = copy.deepcopy(case.learner), Walk.start(case.pool, case.seeds)
+    then, stopped = copy.deepcopy(case.learner), begun(case.pool, case.seeds)
     for _ in itertools.islice(choose(then, stopped, case.settings), data.draw(st.integers(1, steps))):
         pass
-    resumed = Walk.from_plain(json.loads(json.dumps(stopped.plain())), stopped.arrays())
+    resumed = stopped.restored(json.loads(json.dumps(stopped.plain())), stopped.arrays())
     for _ in choose(then, resumed, case.settings):
         pass
     assert repr(resumed) == repr(walk)
@@ -223,7 +250,7 @@ def test_a_walk_goes_on_from_a_copy_of_any_step_to_the_same_end(case: Case, data
 @given(cases)
 @settings(deadline=None, max_examples=60)
 def test_every_epoch_and_every_block_of_a_scan_is_a_step(case: Case) -> None:
-    learner, walk = copy.deepcopy(case.learner), Walk.start(case.pool, case.seeds)
+    learner, walk = copy.deepcopy(case.learner), begun(case.pool, case.seeds)
     before = (0, 0)
     for step in choose(learner, walk, case.settings):
         assert step is walk
@@ -252,8 +279,8 @@ class Diligent(ToyLearner):
 def plain_walk(
     learner: Diligent, pool: int, seeds: int = 2, scan_size: int = 1024, precision: float = 0.85
 ) -> tuple[list[Choice], Walk]:
-    walk = Walk.start(pool, seeds)
-    for _ in choose(learner, walk, Settings(precision, 0.8, scan_size, 50, max_epochs=3)):
+    walk = begun(pool, seeds)
+    for _ in choose(learner, walk, settings_of(precision, 0.8, scan_size, 50, max_epochs=3)):
         pass
     return walk.chosen[seeds:], walk
 
@@ -293,8 +320,8 @@ def test_a_round_ends_above_precision_or_stalls_after_its_most_epochs(
 
 
 def test_a_score_at_the_bar_passes() -> None:
-    walk = Walk.start(5, 1)
-    for _ in choose(Diligent({3}), walk, Settings(0.5, 0.5, 10, 10, 1)):
+    walk = begun(5, 1)
+    for _ in choose(Diligent({3}), walk, settings_of(0.5, 0.5, 10, 10, 1)):
         pass
     assert len(walk.chosen) == 1
 
@@ -309,7 +336,7 @@ def test_a_pool_of_seeds_alone_is_walked_at_once() -> None:
 
 
 def test_the_strategy_is_found_by_its_name() -> None:
-    assert strategy("first_failure") is choose
+    assert strategy_of("first_failure").choose is choose
 
 
 @given(cases)
@@ -330,7 +357,7 @@ def test_a_certificate_is_what_a_fresh_test_of_every_pair_finds(case: Case) -> N
     if walk.certified:
         assert (found >= case.settings.bar).all()
     assert walk.certified is not None
-    assert walk.passes <= case.settings.max_passes
+    assert walk.passes <= case.settings.options.max_passes
     assert len(walk.added) == walk.passes
     assert sum(walk.added) == len(walk.chosen) - case.seeds
     assert len({choice.position for choice in walk.chosen}) == len(walk.chosen)
@@ -339,7 +366,7 @@ def test_a_certificate_is_what_a_fresh_test_of_every_pair_finds(case: Case) -> N
 @given(certified_cases)
 @settings(deadline=None, max_examples=100)
 def test_the_first_pass_does_not_know_of_those_to_come(case: Case) -> None:
-    alone, learner = Case(case.learner, case.pool, case.seeds, dataclasses.replace(case.settings, max_passes=1)).walk()
+    alone, learner = Case(case.learner, case.pool, case.seeds, with_passes(case.settings, 1)).walk()
     walk, longer = case.walk()
     assert walk.added[0] == alone.added[0]
     assert walk.chosen[: len(alone.chosen)] == [
@@ -363,8 +390,8 @@ class Forgetful(Diligent):
 
 
 def certified_walk(learner: Diligent, pool: int, max_passes: int = 10, max_epochs: int = 3) -> Walk:
-    walk = Walk.start(pool, 2)
-    for _ in choose(learner, walk, Settings(0.85, 0.8, 1024, 50, max_epochs, max_passes)):
+    walk = begun(pool, 2)
+    for _ in choose(learner, walk, settings_of(0.85, 0.8, 1024, 50, max_epochs, max_passes)):
         pass
     return walk
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from stages.networks.layers import BatchNormalization, Conv2DTranspose, Dropout
+from stages.networks.shared.layers import BatchNormalization, Conv2DTranspose, Dropout
 
 TOLERANCE = {"float32": 1e-5, "mixed_bfloat16": 2e-2}
 POLICIES = list(TOLERANCE)

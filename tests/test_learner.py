@@ -1,5 +1,7 @@
 """A network that learns pairs of a set: what an epoch is, what a score is, what a saved network goes on from."""
 
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -7,18 +9,29 @@ import keras
 import numpy as np
 import pytest
 
-from stages import store
 from stages.datasets.ellipses import Ellipses
-from stages.errors import UserError
-from stages.learner import Learner
-from stages.params import Params, TrainingParams
-from stages.predictor import Predictor
-from stages.scores import LabelFit, MaskFit, tiered_iou
-from stages.store import Block, Layout, Pairs
+from stages.learning.learner import Learner
+from stages.learning.saving import load_network
+from stages.learning.scores import LabelFit, MaskFit, tiered_iou
+from stages.pairs.layout import Block, Layout
+from stages.pairs.read import Pairs
+from stages.pairs.write import create, finish, write_shard
+from stages.pipeline.errors import UserError
+from stages.pipeline.params.sections import Params, TrainingParams
+from tests import tiny
 from tests.project import network_options
 
 COUNT = 11
 SIZE = 32
+Fresh = Callable[..., Learner]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def tiny_network() -> Iterator[None]:
+    """A network more to choose, by the name tiny."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "stages.networks.tiny", tiny)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -26,21 +39,44 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Pairs:
     path = tmp_path_factory.mktemp("data") / "pairs.zarr"
     layout = Layout(COUNT, (SIZE, SIZE, 3), "uint8")
     block = Ellipses(layout, 0, 4, 8, "rectangle").draw(range(COUNT))
-    store.create(path, layout, {})
-    store.finish(path, store.write_shard(path, layout, 0, block))
+    create(path, layout, {})
+    finish(path, write_shard(path, layout, 0, block))
     return Pairs(path)
 
 
 def params(
-    policy: Any = "float32", learning_rate: float = 0.01, statistics: Any = "moving", base_filters: int = 4
+    policy: Any = "float32",
+    statistics: Any = "moving",
+    learning_rate: float = 0.01,
+    filters: int = 4,
+    name: str = "tiny",
 ) -> Params:
+    network = network_options("residual_unet", base_filters=filters)
     return Params.model_construct(
         score="tiered_iou",
-        network=network_options("residual_unet", base_filters=base_filters),
+        network=network.model_copy(update={"name": name}),
         training=TrainingParams(
             learning_rate=learning_rate, loss="bce_dice", seed=3, precision_policy=policy, statistics=statistics
         ),
     )
+
+
+@pytest.fixture(scope="module")
+def fresh(pairs: Pairs) -> Fresh:
+    """Learners that are made once, by number and parameters; each time that one is asked for, it is as new."""
+    made: dict[tuple[int, str, str], tuple[Learner, dict[str, np.ndarray]]] = {}
+
+    def learner(number: int = 1, policy: str = "float32", statistics: str = "moving") -> Learner:
+        key = (number, policy, statistics)
+        if key not in made:
+            new = Learner.new(pairs, params(policy, statistics), 4)
+            made[key] = new, new.state()
+        found, state = made[key]
+        found.restore(state)
+        found.after_batch = lambda: None
+        return found
+
+    return learner
 
 
 def weights(learner: Learner) -> list[np.ndarray]:
@@ -48,27 +84,35 @@ def weights(learner: Learner) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
-def test_a_loaded_learner_goes_on_as_if_it_had_never_stopped(pairs: Pairs, tmp_path: Path, policy: str) -> None:
-    straight = Learner.new(pairs, params(policy), 5)
+def test_a_loaded_learner_goes_on_as_if_it_had_never_stopped(fresh: Fresh, tmp_path: Path, policy: str) -> None:
+    goes_on_once_loaded(fresh(1, policy), params(policy), tmp_path)
+
+
+@pytest.mark.slow
+def test_the_article_s_network_goes_on_as_if_it_had_never_stopped(pairs: Pairs, tmp_path: Path) -> None:
+    options = params("mixed_bfloat16", filters=2, name="residual_unet")
+    goes_on_once_loaded(Learner.new(pairs, options, 4), options, tmp_path)
+
+
+def goes_on_once_loaded(straight: Learner, options: Params, folder: Path) -> None:
     straight.fit_epoch(range(COUNT))
-    straight.save(tmp_path / "network.keras")
-    resumed = Learner.load(tmp_path / "network.keras", pairs, params(policy), 5)
-    assert resumed.policy == policy
+    straight.save(folder / "network.keras")
+    resumed = Learner.load(folder / "network.keras", straight.pairs, options, 4)
+    assert resumed.policy == options.training.precision_policy
     assert straight.fit_epoch(range(COUNT)) == resumed.fit_epoch(range(COUNT))
     for old, new in zip(weights(straight), weights(resumed), strict=True):
         np.testing.assert_array_equal(old, new)
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
-def test_a_restored_learner_goes_on_in_the_middle_of_an_epoch(pairs: Pairs, policy: str) -> None:
-    straight = Learner.new(pairs, params(policy), 5)
+def test_a_restored_learner_goes_on_in_the_middle_of_an_epoch(fresh: Fresh, policy: str) -> None:
+    straight, resumed = fresh(1, policy), fresh(2, policy)
     straight.fit_epoch(range(COUNT))
     states: list[dict[str, np.ndarray]] = []
     straight.after_batch = lambda: states.append(straight.state())
     epoch = straight.fit_epoch(range(COUNT))
     end = straight.state()
     assert len(states) == 3
-    resumed = Learner.new(pairs, params(policy), 5)
     for stop, state in enumerate(states, 1):
         resumed.restore(state)
         batches: list[None] = []
@@ -79,8 +123,8 @@ def test_a_restored_learner_goes_on_in_the_middle_of_an_epoch(pairs: Pairs, poli
             np.testing.assert_array_equal(value, end[name])
 
 
-def test_verified_scores_do_not_depend_on_how_many_are_asked_for(pairs: Pairs) -> None:
-    learner = Learner.new(pairs, params("mixed_bfloat16"), 5)
+def test_verified_scores_do_not_depend_on_how_many_are_asked_for(fresh: Fresh) -> None:
+    learner = fresh(1, "mixed_bfloat16")
     together = np.concatenate([fit.table() for fit in learner.fits(range(COUNT))])
     for part in ([3], [10, 0, 7], range(4, 11)):
         alone = np.concatenate([fit.table() for fit in learner.fits(part)])
@@ -98,8 +142,10 @@ def test_equal_networks_give_equal_files(pairs: Pairs, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["first.keras", "second.keras"]
 
 
-def test_an_epoch_takes_each_pair_once_in_a_new_order_and_averages_over_pairs(pairs: Pairs) -> None:
-    learner = Learner.new(pairs, params(), 5)
+def test_an_epoch_takes_each_pair_once_in_a_new_order_and_averages_over_pairs(
+    fresh: Fresh, pairs: Pairs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner = fresh()
     batches: list[tuple[np.ndarray, float]] = []
     plain_step = learner._train_step
 
@@ -108,19 +154,19 @@ def test_an_epoch_takes_each_pair_once_in_a_new_order_and_averages_over_pairs(pa
         batches.append((images.copy(), float(loss)))
         return counts, loss
 
-    learner._train_step = recording_step
+    monkeypatch.setattr(learner, "_train_step", recording_step)
     epochs = [learner.fit_epoch(range(COUNT)) for _ in range(2)]
-    assert [len(images) for images, _ in batches] == [5, 5, 1] * 2
+    assert [len(images) for images, _ in batches] == [4, 4, 3] * 2
     losses = [loss for _, loss in batches]
-    assert epochs[0].loss == pytest.approx((5 * losses[0] + 5 * losses[1] + losses[2]) / COUNT)
+    assert epochs[0].loss == pytest.approx((4 * losses[0] + 4 * losses[1] + 3 * losses[2]) / COUNT)
     everything = {image.tobytes() for image in pairs.read(range(COUNT)).images}
     first, second = ([image.tobytes() for images, _ in part for image in images] for part in (batches[:3], batches[3:]))
     assert set(first) == set(second) == everything
     assert first != second
 
 
-def test_batches_of_any_size_share_one_graph(pairs: Pairs) -> None:
-    learner = Learner.new(pairs, params(), 4)
+def test_batches_of_any_size_share_one_graph(fresh: Fresh) -> None:
+    learner = fresh()
     for count in (1, 4, 7, 11):
         learner.fit_epoch(range(count))
         learner.score(range(count))
@@ -129,8 +175,8 @@ def test_batches_of_any_size_share_one_graph(pairs: Pairs) -> None:
         assert step.experimental_get_tracing_count() == 1
 
 
-def test_scores_are_those_of_the_predicted_masks(pairs: Pairs) -> None:
-    learner = Learner.new(pairs, params(), 11)
+def test_scores_are_those_of_the_predicted_masks(fresh: Fresh, pairs: Pairs) -> None:
+    learner = fresh()
     positions = [7, 2, 9]
     block = pairs.read(positions)
     predicted = learner.network(block.images / np.float32(255), training=False).numpy()
@@ -152,33 +198,33 @@ def test_scores_are_those_of_the_predicted_masks(pairs: Pairs) -> None:
 
 @pytest.mark.parametrize("damage", [np.nan, np.inf])
 def test_training_that_is_no_longer_finite_stops_and_is_never_saved(
-    pairs: Pairs, tmp_path: Path, damage: float
+    fresh: Fresh, tmp_path: Path, damage: float
 ) -> None:
-    learner = Learner.new(pairs, params(learning_rate=0.25), 11)
+    learner = fresh()
     learner.fit_epoch(range(COUNT))
     kernel = learner.network.layers[1].kernel
     values = kernel.numpy()
     values[0, 0, 0, 0] = damage
     kernel.assign(values)
     for attempt in (lambda: learner.fit_epoch(range(COUNT)), learner.state, lambda: learner.save(tmp_path / "a.keras")):
-        with pytest.raises(UserError, match=r"in epoch 2 at training\.learning_rate = 0\.25; lower") as caught:
+        with pytest.raises(UserError, match=r"in epoch 2 at training\.learning_rate = 0\.01; lower") as caught:
             attempt()
         assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
 
 
-def test_large_weights_are_saved_and_read_even_if_their_sum_overflows(pairs: Pairs, tmp_path: Path) -> None:
-    learner = Learner.new(pairs, params(), 11)
+def test_large_weights_are_saved_and_read_even_if_their_sum_overflows(fresh: Fresh, tmp_path: Path) -> None:
+    learner = fresh()
     moment = learner.network.optimizer.variables[-1]
     moment.assign(np.full(moment.shape, 3e38, np.float32))
     assert learner.state()
     learner.save(tmp_path / "a.keras")
-    read = Learner.load(tmp_path / "a.keras", pairs, params(), 11).network.optimizer.variables[-1]
+    read = load_network(tmp_path / "a.keras").optimizer.variables[-1]
     assert (read.numpy() == moment.numpy()).all()
 
 
-def test_a_model_that_cannot_be_written_ends_in_its_path_and_the_space_it_takes(pairs: Pairs, tmp_path: Path) -> None:
-    learner = Learner.new(pairs, params(), 11)
+def test_a_model_that_cannot_be_written_ends_in_its_path_and_the_space_it_takes(fresh: Fresh, tmp_path: Path) -> None:
+    learner = fresh()
     full = OSError(28, "No space left on device")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(learner.network), "save", lambda *_: (_ for _ in ()).throw(full))
@@ -188,38 +234,18 @@ def test_a_model_that_cannot_be_written_ends_in_its_path_and_the_space_it_takes(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_network_for_other_images_is_refused(pairs: Pairs) -> None:
-    network = Learner.new(pairs, params(), 11).network
-    other = Pairs(pairs.path)
-    object.__setattr__(other, "layout", Layout(COUNT, (64, 64, 3), "uint8"))
-    with pytest.raises(UserError, match=r"64, 64, 3.*32, 32, 3"):
-        Predictor(network, other)
-
-
-@pytest.mark.parametrize("content", [b"", b"no model", b"PK\x03\x04 broken"])
-def test_a_file_that_is_no_model_ends_in_one_line(pairs: Pairs, tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "network.keras"
-    path.write_bytes(content)
-    with pytest.raises(UserError, match=r"network\.keras: not a Keras model") as caught:
-        Learner.load(path, pairs, params(), 5)
-    assert "\n" not in str(caught.value)
-    path.unlink()
-    with pytest.raises(UserError, match="missing"):
-        Learner.load(path, pairs, params(), 5)
-
-
-def test_a_renewed_learner_is_a_new_one(pairs: Pairs) -> None:
-    learner, fresh = Learner.new(pairs, params(), 5), Learner.new(pairs, params(), 5)
+def test_a_renewed_learner_is_a_new_one(fresh: Fresh) -> None:
+    learner, other = fresh(1), fresh(2)
     learner.fit_epoch(range(COUNT))
     learner.renew()
-    for old, new in zip(fresh.state().values(), learner.state().values(), strict=True):
+    for old, new in zip(other.state().values(), learner.state().values(), strict=True):
         if old.shape:  # the number of epochs goes on
             np.testing.assert_array_equal(old, new)
-    assert learner.fit_epoch(range(COUNT)) == fresh.fit_epoch(range(COUNT))
+    assert learner.fit_epoch(range(COUNT)) == other.fit_epoch(range(COUNT))
 
 
-def test_an_epoch_may_be_cut_short(pairs: Pairs) -> None:
-    learner, whole = Learner.new(pairs, params(), 4), Learner.new(pairs, params(), 4)
+def test_an_epoch_may_be_cut_short(fresh: Fresh) -> None:
+    learner, whole = fresh(1), fresh(2)
     batches: list[int] = []
     learner.after_batch = lambda: batches.append(1)
     learner.fit_epoch(range(COUNT), 2)
@@ -234,26 +260,27 @@ def batch_statistics(learner: Learner) -> list[np.ndarray]:
     return [variable.numpy() for variable in learner.network.non_trainable_variables if "moving" in variable.path]
 
 
-def test_estimated_statistics_are_those_of_what_was_trained_on(pairs: Pairs) -> None:
-    learner = Learner.new(pairs, params(statistics="estimated"), 4)
+def test_estimated_statistics_are_those_of_what_was_trained_on(fresh: Fresh, pairs: Pairs) -> None:
+    learner = fresh(1, "float32", "estimated")
     learner.fit_epoch(range(8))
     lagging = batch_statistics(learner)
     learner.score(range(COUNT))
     estimated = batch_statistics(learner)
     assert all(not np.array_equal(old, new) for old, new in zip(lagging, estimated, strict=True))
-    first = learner.network.layers[1]  # a convolution; a ReLU and the first normalisation follow
-    outputs = np.maximum(first(pairs.read(range(8)).images / np.float32(255)).numpy(), 0)
+    first = learner.network.layers[1]  # a convolution, which the first normalisation follows
+    outputs = first(pairs.read(range(8)).images / np.float32(255)).numpy()
     np.testing.assert_allclose(estimated[0], outputs.mean(axis=(0, 1, 2)), rtol=1e-4)
     learner.score(range(COUNT))
     assert all(np.array_equal(old, new) for old, new in zip(estimated, batch_statistics(learner), strict=True))
 
 
-def test_statistics_that_are_still_to_be_estimated_are_so_after_a_restart(pairs: Pairs, tmp_path: Path) -> None:
-    learner = Learner.new(pairs, params(statistics="estimated"), 4)
+def test_statistics_that_are_still_to_be_estimated_are_so_after_a_restart(
+    fresh: Fresh, pairs: Pairs, tmp_path: Path
+) -> None:
+    learner, other = fresh(1, "float32", "estimated"), fresh(2, "float32", "estimated")
     learner.fit_epoch(range(8))
     state = learner.state()
     scores = learner.verify(range(COUNT))
-    other = Learner.new(pairs, params(statistics="estimated"), 4)
     other.restore(state)
     other.save(tmp_path / "network.keras")
     np.testing.assert_array_equal(other.verify(range(COUNT)), scores)
@@ -261,8 +288,8 @@ def test_statistics_that_are_still_to_be_estimated_are_so_after_a_restart(pairs:
     np.testing.assert_array_equal(loaded.verify(range(COUNT)), scores)
 
 
-def test_the_average_of_weights_is_taken_over_the_moments_that_were_remembered(pairs: Pairs) -> None:
-    learner = Learner.new(pairs, params(), 4)
+def test_the_average_of_weights_is_taken_over_the_moments_that_were_remembered(fresh: Fresh) -> None:
+    learner, stopped, resumed = (fresh(number) for number in (1, 2, 3))
     moments = []
     states = []
 
@@ -277,12 +304,10 @@ def test_the_average_of_weights_is_taken_over_the_moments_that_were_remembered(p
     learner.fit_epoch(range(8), steps=1, remember={1})
     state = learner.state()
     moments = [moments[step] for step in (3, 4, 6)]
-    stopped = Learner.new(pairs, params(), 4)
     stopped.restore(states[3])  # killed after the second step of the second epoch
     stopped.fit_epoch(range(8), remember={2, 7})
     stopped.fit_epoch(range(8), remember={1})
     stopped.fit_epoch(range(8), steps=1, remember={1})
-    resumed = Learner.new(pairs, params(), 4)
     resumed.restore(state)
     for each in (learner, stopped, resumed):
         each.recall(range(8))
@@ -299,8 +324,8 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Pairs:
     layout = Layout(30, (8, 8, 1), "uint8", classes=3)
     labels = np.arange(30, dtype=np.uint8).reshape(-1, 1) % 3
     images = np.random.default_rng(0).integers(0, 60, (30, 8, 8, 1)) + 90 * labels[:, :, None, None]
-    store.create(path, layout, {})
-    store.finish(path, store.write_shard(path, layout, 0, Block(images.astype(np.uint8), labels)))
+    create(path, layout, {})
+    finish(path, write_shard(path, layout, 0, Block(images.astype(np.uint8), labels)))
     return Pairs(path)
 
 
@@ -335,45 +360,19 @@ def test_classes_are_learnt_and_scored(labelled: Pairs, tmp_path: Path, name: st
     np.testing.assert_array_equal(loaded.verify(range(30)), learner.verify(range(30)))
 
 
-def test_ratings_are_their_formulas(pairs: Pairs, labelled: Pairs) -> None:
-    learner = Learner.new(pairs, params(), 4)
-    block = pairs.read([3, 0])
-    predicted = learner.network(block.images / np.float32(255), training=False).numpy().astype(np.float64)
-    entropy = -(predicted * np.log(predicted) + (1 - predicted) * np.log(1 - predicted)).mean(axis=(1, 2))
-    np.testing.assert_allclose(learner.uncertainty([3, 0]), entropy, rtol=1e-4)
-    errors = np.sqrt(((predicted - block.targets) ** 2).sum(axis=(1, 2)))
-    np.testing.assert_allclose(learner.error_norm([3, 0]), errors, rtol=1e-4)
-    assert learner.features([3, 0]).shape == (2, 4 * 16)
-    classes = Learner.new(
-        labelled, params().model_copy(update={"network": network_options("cnn"), "score": "hit_rate"}), 4
-    )
-    shown = labelled.read([5, 1])
-    predicted = classes.network(shown.images / np.float32(255), training=False).numpy().astype(np.float64)
-    ranked = np.sort(predicted, axis=1)
-    np.testing.assert_allclose(classes.uncertainty([5, 1])[:, 0], 1 - (ranked[:, -1] - ranked[:, -2]), rtol=1e-4)
-    errors = np.sqrt(((predicted - np.eye(3)[shown.targets[:, 0]]) ** 2).sum(axis=1))
-    np.testing.assert_allclose(classes.error_norm([5, 1])[:, 0], errors, rtol=1e-4)
-    assert classes.features([5, 1]).shape == (2, 128)
-
-
-def test_a_network_of_masks_is_refused_for_labels(pairs: Pairs, labelled: Pairs) -> None:
-    network = Learner.new(pairs, params(), 11).network
-    with pytest.raises(UserError, match=r"predictions of \(3,\); the network takes \(32, 32, 3\) to \(32, 32, 1\)"):
-        Predictor(network, labelled)
-
-
-def test_what_an_earlier_network_has_learnt_is_taken_over_and_the_parameters_stay(pairs: Pairs, tmp_path: Path) -> None:
-    earlier = Learner.new(pairs, params(), 4)
+def test_what_an_earlier_network_has_learnt_is_taken_over_and_the_parameters_stay(
+    fresh: Fresh, pairs: Pairs, tmp_path: Path
+) -> None:
+    earlier, same = fresh(1), fresh(2)
     earlier.fit_epoch(range(8))
     earlier.save(tmp_path / "core.keras")
     slower = Learner.new(pairs, params(learning_rate=0.0005), 4)
     slower.take_over(tmp_path / "core.keras")
     np.testing.assert_array_equal(slower.verify(range(COUNT)), earlier.verify(range(COUNT)))
     assert float(slower.network.optimizer.learning_rate.numpy()) == np.float32(0.0005)
-    same = Learner.new(pairs, params(), 4)
     same.take_over(tmp_path / "core.keras")
     assert same.fit_epoch(range(8)) == earlier.fit_epoch(range(8))
     np.testing.assert_array_equal(same.verify(range(COUNT)), earlier.verify(range(COUNT)))
-    wider = Learner.new(pairs, params(base_filters=8), 4)
-    with pytest.raises(UserError, match=r"core\.keras: a network residual_unet of \d+ weights, the parameters ask for"):
+    wider = Learner.new(pairs, params(filters=8), 4)
+    with pytest.raises(UserError, match=r"core\.keras: a network tiny of \d+ weights, the parameters ask for"):
         wider.take_over(tmp_path / "core.keras")

@@ -9,12 +9,12 @@ from typing import IO
 
 import pytest
 
-from stages import locks
+from stages.pipeline import locks
 
 HOLD = """
 import sys
 from pathlib import Path
-from stages import locks
+from stages.pipeline import locks
 with locks.take(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

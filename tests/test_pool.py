@@ -9,12 +9,16 @@ import numpy as np
 import pytest
 import yaml
 
-from stages import store
-from stages.errors import UserError
-from stages.params import SelectParams
-from stages.pool import POOL, digest_of_rows, earlier_model, open_pool
-from stages.store import Block, Layout, Pairs
-from stages.strategies import Choice
+from stages.pairs.layout import Block, Layout
+from stages.pairs.read import Pairs
+from stages.pairs.tables import Choice
+from stages.pairs.write import create, finish, write_shard
+from stages.pipeline import paths
+from stages.pipeline.errors import UserError
+from stages.pipeline.params.sections import BudgetParams, SelectParams
+from stages.strategies.first_failure import Walk, start
+from stages.strategies.shared.pool import Pool, digest_of_rows, earlier_model, open_pool
+from stages.strategies.shared.strategy import Settings
 from tests.project import ROOT
 
 ROWS = 12
@@ -25,8 +29,8 @@ def write_pool(count: int = ROWS) -> None:
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (ROWS, 2, 2, 3), np.uint8)[:count]
     layout = Layout(count, (2, 2, 3), "uint8")
-    store.create(POOL, layout, {})
-    store.finish(POOL, store.write_shard(POOL, layout, 0, Block(images, images[..., :1] % 2)))
+    create(paths.POOL, layout, {})
+    finish(paths.POOL, write_shard(paths.POOL, layout, 0, Block(images, images[..., :1] % 2)))
 
 
 def write_earlier(
@@ -40,7 +44,7 @@ def write_earlier(
     (folder / "core.csv").write_text(core)
     (folder / "core.keras").touch()
     walked = {"strategy": "first_failure", "excluded_digest": digest_of_rows(np.array(left_out, dtype=np.int64))}
-    values = {"rows": KNOWN, "rows_digest": Pairs(POOL).digest_of(KNOWN), **walked, **changes}
+    values = {"rows": KNOWN, "rows_digest": Pairs(paths.POOL).digest_of(KNOWN), **walked, **changes}
     (folder / "select.json").write_text(json.dumps(values))
 
 
@@ -54,13 +58,21 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def options(**changes: Any) -> SelectParams:
-    return SelectParams(**{**yaml.safe_load((ROOT / "params.yaml").read_text())["select"], **changes})
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())["select"]
+    known = {name: value for name, value in values.items() if name in SelectParams.model_fields}
+    return SelectParams(**{**known, **changes})
+
+
+def walk_of(pool: Pool, seeds: int) -> Walk:
+    """A walk of the pool before its first step."""
+    budget = BudgetParams(count=1, epochs=1, steps=None, averaged=0.0)
+    return start(pool, Settings(0.5, 0.5, 1, seeds, 0, budget, options=None))
 
 
 def test_by_default_it_is_walked_as_it_stands(folder: Path) -> None:
     pool = open_pool(options())
     assert pool.pairs.order.tolist() == list(range(ROWS))
-    walk = pool.walk(seeds=3)
+    walk = walk_of(pool, seeds=3)
     assert walk.chosen == [Choice(position, None) for position in range(3)]
     assert (walk.pool, walk.end, walk.tested, walk.core_before) == (ROWS, ROWS, 3, 3)
 
@@ -82,15 +94,15 @@ def test_rows_of_an_earlier_core_are_left_out_before_the_seed_pairs_are_taken(
     whole = open_pool(options(order_seed=order_seed)).pairs.order.tolist()
     pool = open_pool(options(order_seed=order_seed, exclude="earlier.csv"))
     assert pool.pairs.order.tolist() == [row for row in whole if row not in (0, 5)]
-    assert (pool.walk(2).pool, pool.walk(2).end) == (ROWS - 2, ROWS - 2)
+    assert (walk_of(pool, 2).pool, walk_of(pool, 2).end) == (ROWS - 2, ROWS - 2)
 
 
 @pytest.mark.parametrize("content", ["row\n12\n", "column\n1\n", "row\n1\n1\n"])
 def test_a_table_of_other_rows_is_refused(folder: Path, content: str) -> None:
     (folder / "earlier.csv").write_text(content)
-    with pytest.raises(UserError, match=r"^earlier\.csv: not a table of a core: "):
+    with pytest.raises(UserError, match=r"^earlier\.csv: (line 2: row|first line|row 1) "):
         open_pool(options(exclude="earlier.csv"))
-    with pytest.raises(UserError, match=r"^nosuch\.csv: not a table of a core: cannot be read"):
+    with pytest.raises(UserError, match=r"^nosuch\.csv: cannot be read"):
         open_pool(options(exclude="nosuch.csv"))
 
 
@@ -98,7 +110,7 @@ def test_a_walk_that_goes_on_has_the_core_first_then_the_new_rows_then_those_rej
     write_earlier(folder / "first")
     pool = open_pool(options(start_from="first"))
     assert pool.pairs.order.tolist() == [3, 6, 8, 9, 10, 11, 0, 1, 2, 4, 5, 7]
-    walk = pool.walk(seeds=5)
+    walk = walk_of(pool, seeds=5)
     assert walk.chosen == [Choice(0, None, 0), Choice(1, 0.5, 2)]
     assert (walk.pool, walk.end, walk.tested, walk.core_before) == (12, 6, 2, 2)
     shuffled = open_pool(options(start_from="first", order_seed=1)).pairs.order.tolist()
@@ -125,9 +137,12 @@ def test_what_was_left_out_of_an_earlier_walk_is_left_out_again(folder: Path) ->
         ({"rows": 13}, "does not begin with the 13 pairs"),
         ({"rows": True}, "does not begin with"),
         ({"strategy": "random"}, "a core of strategy 'random', allowed is first_failure"),
-        ({"core": "row,order,score,epochs\n8,0,,0\n"}, "first/core.csv: not a table of a core: line 2"),
-        ({"core": "row\n3\n"}, "KeyError 'score', expected the columns row, order, score, epochs"),
-        ({"core": "row,order,score,epochs\n3,0,much,0\n"}, "ValueError could not convert string to float: 'much'"),
+        ({"core": "row,order,score,epochs\n8,0,,0\n"}, "first/core.csv: line 2: row is '8'"),
+        ({"core": "row\n3\n"}, "first/core.csv: first line 'row', expected a column 'score'"),
+        (
+            {"core": "row,order,score,epochs\n3,0,much,0\n"},
+            "first/core.csv: line 2: score is 'much', allowed is a number",
+        ),
     ],
 )
 def test_an_earlier_core_of_another_pool_is_refused(folder: Path, changes: dict[str, Any], said: str) -> None:
@@ -138,11 +153,11 @@ def test_an_earlier_core_of_another_pool_is_refused(folder: Path, changes: dict[
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", "[" * 10**5, "\0"])
+@pytest.mark.parametrize("content", ["", "[]", "{}", "\0"])
 def test_metrics_that_are_none_are_refused(folder: Path, content: str) -> None:
     write_earlier(folder / "first")
     (folder / "first/select.json").write_text(content)
-    with pytest.raises(UserError, match=r"first/select\.json: not the metrics of an earlier selection: "):
+    with pytest.raises(UserError, match=r"first/select\.json: (damaged: |not the metrics of an earlier selection: )"):
         open_pool(options(start_from="first"))
 
 

@@ -7,8 +7,8 @@ from contextlib import suppress
 
 import pytest
 
-from stages import progress
-from stages.progress import Progress
+from stages.pipeline import progress
+from stages.pipeline.progress import Progress
 
 
 class Terminal(io.StringIO):

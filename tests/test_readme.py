@@ -1,27 +1,36 @@
-"""Every command that README.md shows is run, on a small project, and what it points to is there."""
+"""Every command that a README shows is run, on a small project, and what it points to is there."""
 
 import json
+import os
 import re
-import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+import yaml
 
-from tests.project import ROOT, metrics, restore, stages_run, succeed
+from tests.parameter_table import PLACE, table
+from tests.project import ROOT, STAGES, metrics, stages_run, succeed
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = [
+    Path(name)
+    for name in (
+        "README.md", "stages/README.md", "stages/datasets/README.md", "tests/README.md", "metrics/studies/README.md",
+    )
+]  # fmt: skip
 PROGRAMS = re.compile(r"(dvc|make|python|git|source|cd|pip|TRAINCORE_\w+=\S+ dvc) ")
 PLACEHOLDERS = re.compile(
     r"…|NAME$|^(git add|dvc cache dir|dvc plots|dvc exp run)$"
 )  # about commands, without being one that can be run
+STUDIES = "python -m stages.studies "
 QUEUE_SECONDS = 300
 
 # Run as they stand, in this order, in a project after its first run.
 AS_THEY_ARE = [
     "dvc repro",
+    "dvc status",
     "dvc params diff --all",
     "dvc plots show",
     "dvc repro --force --single-item generate@train",
@@ -42,15 +51,14 @@ AS_THEY_ARE = [
 ]
 
 # Experiments, each with the stages that have to run.
+FROM_SEED = ["train_seed", "select", "evaluate", "report"]
 EXPERIMENTS = {
-    "dvc exp run -S select.order_seed=1": ["train_seed", "select", "evaluate", "report"],
-    "dvc exp run -S network.name=bn_unet": ["train_seed", "select", "evaluate", "report"],
-    "dvc exp run -S select.strategy=k_center -S select.size=300": ["train_seed", "select", "evaluate", "report"],
+    "dvc exp run -S select.order_seed=1": FROM_SEED,
+    "dvc exp run -S network.name=bn_unet": FROM_SEED,
+    "dvc exp run -S select.strategy=k_center -S select.budget.count=300": FROM_SEED,
     "dvc exp run -S dataset.train_count=600 -S dataset.test_count=200 -S dataset.image_size=64 "
-    "-S network.base_filters=8": [
-        "generate@train", "generate@test", "audit", "train_seed", "select", "evaluate", "report",
-    ],
-}  # fmt: skip
+    "-S network.base_filters=8": STAGES,
+}
 
 QUEUED = [
     "dvc exp run --queue -S select.order_seed=1,2",
@@ -75,25 +83,28 @@ ELSEWHERE = {
     "source .venv/bin/activate": "the tests run in that environment",
     "make repro": "dvc repro after make setup",
     "make test": "it runs these tests",
+    "make test-all": "CI runs it",
+    "make smoke": "CI runs it",
     "make lint": "CI runs it",
     "make torture ROUNDS=20": "CI runs three rounds",
-    "make studies": "tests/test_variants.py, on a study of its own",
+    "make studies": "tests/test_studies.py, on a study of its own",
     "make bench": "minutes of full load",
     "python -m tests.benchmarks airbus": "minutes of full load",
     "python -m tests.benchmarks policy": "hours of full load",
     "python -m tests.benchmarks triage": "needs the full run",
+    "python -m tests.parameter_table": "the last test of this file compares its table",
+    "python -m tests.test_house": "the same file compares its table",
     "dvc plots diff": "the same with names",
     "dvc exp show": "the same with an option",
     "dvc exp run -S precision=0.9": "the same with a name",
     "dvc exp run -S network.name=mine": "tests/test_variants.py",
     "dvc exp run -S select.exclude=kept/core.csv": "tests/test_variants.py",
     "dvc exp run -S select.start_from=kept -S dataset.train_count=20000": "tests/test_variants.py",
-    "dvc exp run -S select.passes=until_certified": "tests/test_pipeline.py",
+    "dvc exp run -S select.first_failure.passes=until_certified": "tests/test_pipeline.py",
     "git checkout dvc.lock": "tests/torture.py",
     "dvc exp run -S dataset.interference=triangle": "tests/test_ellipses.py, and the study of triangles",
     "dvc exp run -S dataset.name=folder -S dataset.path=membrane -S dataset.image_size=128 "
     "-S 'dataset.mask_values=[0]' \\": "minutes, of images that are not here; tests/test_folder.py has the options",
-    "dvc exp run -S dataset.name=folder -S dataset.path=my_images": "tests/test_variants.py",
     "dvc exp run -S dataset.name=folder -S dataset.path=my_images -S dataset.image_size=128": "tests/test_variants.py",
     "dvc exp run -S dataset.name=fashion_mnist -S network.name=cnn -S select.strategy=everything": (
         "tests/test_fashion_mnist.py and tests/test_variants.py, on images of their own"
@@ -101,18 +112,27 @@ ELSEWHERE = {
 }
 
 
+def text_of(document: Path) -> str:
+    """A document without its examples of code."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    return re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
 def shown() -> set[str]:
-    """Lines of code that are commands, and commands between backticks."""
-    blocks = re.findall(r"^    (.+)$", README, re.MULTILINE)
-    quoted = re.findall(r"`([^`\n]+)`", re.sub(r"^    .+$", "", README, flags=re.MULTILINE))
+    """Lines of the documents that are commands, and commands between backticks."""
+    text = "\n".join(map(text_of, DOCUMENTS))
+    blocks = re.findall(r"^    (.+)$", text, re.MULTILINE)
+    quoted = re.findall(r"`([^`\n]+)`", re.sub(r"^    .+$", "", text, flags=re.MULTILINE))
     found = {line.strip() for line in [*blocks, *quoted]}
-    studies = "python -m stages.studies"  # each is named where its table stands
-    return {line for line in found if PROGRAMS.match(line) and not line.startswith((studies, "pip "))}
+    return {line for line in found if PROGRAMS.match(line) and not line.startswith("pip ")}
 
 
 def test_every_command_is_run_by_a_test_or_it_is_said_why_not() -> None:
     commands = {line for line in shown() if not PLACEHOLDERS.search(line)}
-    assert commands == {*AS_THEY_ARE, *EXPERIMENTS, *COMPARED, *QUEUED, *ELSEWHERE}
+    of_studies = {line for line in commands if line.startswith(STUDIES)}  # tests/test_studies.py runs one of its own
+    assert commands - of_studies == {*AS_THEY_ARE, *EXPERIMENTS, *COMPARED, *QUEUED, *ELSEWHERE}
+    defined = yaml.safe_load((ROOT / "stages/studies/studies.yaml").read_text())["studies"]
+    assert {name for line in of_studies for name in line.removeprefix(STUDIES).split()} == set(defined)
 
 
 def small(command: str, folder: Path) -> str:
@@ -122,8 +142,9 @@ def small(command: str, folder: Path) -> str:
         ("train_count=600", "train_count=44"),
         ("test_count=200", "test_count=10"),
         ("image_size=64", "image_size=32"),
-        ("size=300", "size=8"),
-        ("base_filters=8", "base_filters=4"),
+        ("budget.count=300", "budget.count=8"),
+        ("network.base_filters=8", "network.name=residual_unet -S network.base_filters=4"),
+        ("network.name=bn_unet", "network.name=bn_unet -S network.base_filters=4"),
         ("/mnt/store", str(folder / "store")),
         ("/big/cache", str(folder / "cache")),
         ("FOLDER RANKING", "exported/images ranking"),
@@ -134,60 +155,47 @@ def small(command: str, folder: Path) -> str:
     return command
 
 
-@pytest.fixture(scope="module")
-def copied(reproduced: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the reproduced project that these tests may do anything to."""
-    copy = tmp_path_factory.mktemp("readme") / "project"
-    shutil.copytree(reproduced, copy, symlinks=True, ignore=shutil.ignore_patterns("tmp"))
-    succeed(copy, "dvc", "exp", "remove", "--all-commits")  # those of other tests
-    return copy
-
-
-@pytest.fixture
-def restored(copied: Path) -> Iterator[Path]:
-    """The copy; parameters and results are put back."""
-    yield copied
-    restore(copied)
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize("command", EXPERIMENTS)
-def test_an_experiment_runs_as_it_is_shown(restored: Path, tmp_path: Path, command: str) -> None:
-    output = succeed(restored, *small(command, tmp_path).split())
+def test_an_experiment_runs_as_it_is_shown(project: Path, tmp_path: Path, command: str) -> None:
+    output = succeed(project, *small(command, tmp_path).split())
     assert stages_run(output) == EXPERIMENTS[command]
-    assert metrics(restored, "select")["selected"] > 0
-    assert (restored / "metrics/report.html").exists()
+    assert metrics(project, "select")["selected"] > 0
+    assert (project / "metrics/report.html").exists()
 
 
-def test_experiments_are_compared_as_it_is_shown(restored: Path, tmp_path: Path) -> None:
-    said = {command: succeed(restored, *small(command, tmp_path).split()) for command in COMPARED}
+@pytest.mark.slow
+def test_experiments_are_compared_as_it_is_shown(project: Path, tmp_path: Path) -> None:
+    said = {command: succeed(project, *small(command, tmp_path).split()) for command in COMPARED}
     assert "metrics/evaluate.json" in said["dvc metrics diff this stricter"]
     assert "stricter" in said["dvc exp show --only-changed"]
     assert "dvc_plots/index.html" in said["dvc plots diff this stricter"]
-    assert succeed(restored, "git", "status", "--porcelain", "params.yaml", "dvc.lock", "metrics") == ""
+    assert succeed(project, "git", "status", "--porcelain", "params.yaml", "dvc.lock", "metrics") == ""
 
 
-def test_experiments_run_from_the_queue(restored: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_experiments_run_from_the_queue(project: Path, tmp_path: Path) -> None:
     queue, start, status = QUEUED
-    succeed(restored, *queue.split())
+    succeed(project, *queue.split())
     variable, *words = start.split()
-    succeed(restored, *words, **dict([variable.split("=")]))
+    succeed(project, *words, **dict([variable.split("=")]))
     deadline = time.monotonic() + QUEUE_SECONDS
-    while (said := succeed(restored, *status.split())).count("Success") < 2:
+    while (said := succeed(project, *status.split())).count("Success") < 2:
         assert "Failed" not in said, said
         assert time.monotonic() < deadline, said
         time.sleep(2)
-    lines = succeed(restored, "dvc", "exp", "show", "--csv").splitlines()
+    lines = succeed(project, "dvc", "exp", "show", "--csv").splitlines()
     orders = {line.split(",")[lines[0].split(",").index("select.order_seed")] for line in lines[1:]}
     assert {"1", "2"} <= orders
 
 
-def test_the_other_commands_run_as_they_are_shown(copied: Path, tmp_path: Path) -> None:
-    """The last test of this file to change the copy: the cache is moved and emptied."""
+@pytest.mark.slow
+def test_the_other_commands_run_as_they_are_shown(project: Path, tmp_path: Path) -> None:
     for command in AS_THEY_ARE:
         words = small(command, tmp_path).split()
-        succeed(copied, *words, *(["--force"] if words[:2] == ["dvc", "gc"] else []))
-    assert len(list((copied / "masks").iterdir())) == metrics(copied, "select")["selected"]
-    assert (copied / "ranking/ranking.csv").exists()
+        succeed(project, *words, *(["--force"] if words[:2] == ["dvc", "gc"] else []))
+    assert len(list((project / "masks").iterdir())) == metrics(project, "select")["selected"]
+    assert (project / "ranking/ranking.csv").exists()
     assert any((tmp_path / "store").rglob("*.dir"))
 
 
@@ -196,13 +204,17 @@ def anchor(heading: str) -> str:
     return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
 
 
-def test_links_lead_somewhere() -> None:
-    headings = {anchor(title) for title in re.findall(r"^#+ (.+)$", README, re.MULTILINE)}
-    for target in re.findall(r"\]\(([^)\s]+)\)", README):
-        if target.startswith("#"):
-            assert target[1:] in headings, target
-        elif "://" not in target:
-            assert (ROOT / unquote(target)).exists(), target
+@pytest.mark.parametrize("document", DOCUMENTS, ids=str)
+def test_links_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", text_of(document)):
+        if "://" in target:
+            continue
+        name, _, place = unquote(target).partition("#")
+        path = Path(os.path.normpath(document.parent / name)) if name else document
+        assert (ROOT / path).exists(), target
+        if place:
+            headings = re.findall(r"^#+ (.+)$", text_of(path), re.MULTILINE)
+            assert place in map(anchor, headings), target
 
 
 def test_the_headline_figures_are_those_of_the_committed_run() -> None:
@@ -218,3 +230,7 @@ def test_the_headline_figures_are_those_of_the_committed_run() -> None:
         f"{values['select']['pairs_trained']:,} and {values['select']['pairs_scored']:,}",
     ):
         assert line in README, line
+
+
+def test_the_table_of_parameters_is_that_of_their_descriptions() -> None:
+    assert [found[0] for found in PLACE.finditer(README)] == [f"<!-- parameters -->\n{table()}<!-- end -->"]

@@ -1,23 +1,23 @@
 """The report and the page of plots in a real browser, and the figures that they tell."""
 
 import csv
-import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
 from stages import report
-from stages.cores import HEADER, with_origins
-from stages.entry import write_csv, write_json
-from stages.errors import UserError
-from stages.store import Origins
+from stages.pairs.layout import Origins
+from stages.pairs.tables import HEADER, with_origins, write_csv
+from stages.pipeline import paths
+from stages.pipeline.errors import UserError
+from stages.pipeline.files import write_json
 from tests.browser import opened
-from tests.conftest import Change
-from tests.project import core_of, metrics, restore, succeed
+from tests.conftest import Change, make_workspace
+from tests.project import ROOT, core_of, metrics, succeed
 from tests.sets import write_set
 
 TEN_MEGABYTES = 10 * 2**20
@@ -31,11 +31,11 @@ def of_pool(count: int, chosen: int, size: int = 16, classes: int | None = None,
     masks[:, size // 4 : size // 2] = 1
     targets = masks if classes is None else (np.arange(count) % classes)[:, None].astype(np.uint8)
     origins = Origins([[file] for file in files], np.array([[row, 0, 0] for row in range(count)])) if files else None
-    write_set(report.POOL, images, targets, classes, origins)
-    write_set(report.TEST, images[:4], targets[:4], classes)
-    write_set(report.CORE, images[:chosen], targets[:chosen], classes)
+    write_set(paths.POOL, images, targets, classes, origins)
+    write_set(paths.TEST, images[:4], targets[:4], classes)
+    write_set(paths.CORE, images[:chosen], targets[:chosen], classes)
     lines = [(row, row, None if row < 2 else row % 8 / 10, row % 7) for row in range(chosen)]
-    write_csv(report.CORE_TABLE, *with_origins(HEADER, lines, [line[0] for line in lines], origins))
+    write_csv(paths.CORE_TABLE, *with_origins(HEADER, lines, [line[0] for line in lines], origins))
     write_csv(report.TABLES["test"], ["row", "score"], [(row, row / 4) for row in range(4)])
     rejected = range(chosen, count)
     write_csv(report.TABLES["rejected"], ["row", "score", "score_when_rejected"], [(row, 0.5, 0.9) for row in rejected])
@@ -43,7 +43,7 @@ def of_pool(count: int, chosen: int, size: int = 16, classes: int | None = None,
     arrays: dict[str, np.ndarray] = {}
     for name, rows in (("test", np.arange(4)), ("rejected", np.array(rejected[:20], np.int64))):
         arrays |= {f"{name}_rows": rows, f"{name}_predictions": stream.random((len(rows), *shape))}
-    np.savez_compressed(report.WORST, allow_pickle=False, **arrays)
+    np.savez_compressed(paths.WORST, allow_pickle=False, **arrays)
     write_curves(chosen)
     write_figures(count, chosen)
 
@@ -82,31 +82,69 @@ def write_figures(count: int, chosen: int) -> None:
 @pytest.fixture
 def stage(workspace: Path) -> Path:
     """The files of the project that stage report needs beside its inputs."""
-    (workspace / report.TEMPLATE).write_bytes((Path(__file__).parent.parent / report.TEMPLATE).read_bytes())
-    (workspace / "data").mkdir()
-    return workspace
+    return with_template(workspace)
 
 
-def text(path: Path = report.PAGE) -> str:
-    return " ".join(re.sub(r"<(style|script).*?</\1>|<[^>]*>", " ", path.read_text(), flags=re.DOTALL).split())
+def with_template(folder: Path) -> Path:
+    (folder / report.TEMPLATE).parent.mkdir()
+    (folder / report.TEMPLATE).write_bytes((ROOT / report.TEMPLATE).read_bytes())
+    (folder / "data").mkdir()
+    return folder
 
 
-def test_the_report_answers_with_the_figures_of_the_run(stage: Path) -> None:
-    of_pool(1200, 30)
-    report.main()
-    said = text()
-    assert "30 of 1,200 pairs kept, 2.5 % of the pool" in said
-    assert "Not certified: one pass was walked" in said
-    assert "3 rejected pairs did, and 3 chosen ones" in said
-    assert "test 4 0.8750 0.25 3 75 %" in said
-    assert "1,250 pairs" in said
-    assert "no test pair that is a copy" in said
-    assert "a processor, 2 threads, float32" in said
-    assert "seed_training.batch_size 10" in said
+class Written(NamedTuple):
+    """A report: its page, and what was told the template."""
+
+    page: Path
+    context: Mapping[str, Any]
+
+    def told(self, **changes: Any) -> str:
+        """The page that the template makes of something else."""
+        return report._render({**self.context, **changes})
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
+    """The report of 30 pairs of 1,200, in its folder; for tests that read it alone."""
+    contexts: list[Mapping[str, Any]] = []
+    render = report._render
+    folder = with_template(make_workspace(tmp_path_factory.mktemp("report")))
+
+    def remember(context: Mapping[str, Any]) -> str:
+        contexts.append(context)
+        return render(context)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(report, "_render", remember)
+        of_pool(1200, 30, files=[f"images/{row}.png" for row in range(1200)])
+        report.main()
+    return Written(folder / paths.PAGE, contexts[0])
+
+
+def text(path: Path) -> str:
+    return said(path.read_text())
+
+
+def said(page: str) -> str:
+    """The text of a page, without its markup."""
+    return " ".join(re.sub(r"<(style|script).*?</\1>|<[^>]*>", " ", page, flags=re.DOTALL).split())
+
+
+def test_the_report_answers_with_the_figures_of_the_run(written: Written) -> None:
+    found = text(written.page)
+    assert "30 of 1,200 pairs kept, 2.5 % of the pool" in found
+    assert "Not certified: one pass was walked" in found
+    assert "3 rejected pairs did, and 3 chosen ones" in found
+    assert "test 4 0.8750 0.25 3 75 %" in found
+    assert "1,250 pairs" in found
+    assert "no test pair that is a copy" in found
+    assert "a processor, 2 threads, float32" in found
+    assert "seed_training.batch_size 10" in found
 
 
 @pytest.mark.parametrize(
-    ("name", "changes", "said"),
+    ("name", "changes", "sentence"),
     [
         ("select", {"certified": True}, "Certified. In its last pass"),
         (
@@ -114,35 +152,36 @@ def test_the_report_answers_with_the_figures_of_the_run(stage: Path) -> None:
             {"passes": 3, "added_by_pass": {"1": 8, "2": 1, "3": 0}},
             "3 times; these passes added 8, 1, 0 pairs",
         ),
-        ("select", {"certified": False, "passes": 10}, "Not certified: the last pass that select.max_passes allows"),
+        (
+            "select",
+            {"certified": False, "passes": 10},
+            "Not certified: the last pass that select.first_failure.max_passes allows",
+        ),
         ("select", {"strategy": "random", "certified": None}, "This strategy gives no certificate; 3 pairs"),
-        ("select", {"stalled_rounds": 1}, "1 training round ended at select.max_epochs"),
-        ("select", {"stalled_rounds": 4}, "4 training rounds ended at select.max_epochs"),
+        ("select", {"stalled_rounds": 1}, "1 training round ended at select.first_failure.max_epochs"),
+        ("select", {"stalled_rounds": 4}, "4 training rounds ended at select.first_failure.max_epochs"),
         ("audit", {"leaking_test_pairs": 7}, "7 test pairs share an image with the pool"),
         ("audit", {"within_pool": {"exact": 2, "near": 1, "shifted": 0}}, "Within the pool it found 3 copies"),
         ("evaluate", {"rejected": {"pairs": 0}}, "0 rejected pairs did"),
-        ("evaluate", {"test": {"pairs": 0}}, "30 of 60 pairs kept"),
+        ("evaluate", {"test": {"pairs": 0}}, "30 of 1,200 pairs kept"),
     ],
 )
-def test_the_report_says_how_it_is(stage: Path, name: str, changes: dict[str, Any], said: str) -> None:
-    of_pool(60, 30)
-    path = report.METRICS[name]
-    write_json(path, {**json.loads(path.read_text()), **changes})
-    report.main()
-    assert said in text()
+def test_the_report_says_how_it_is(written: Written, name: str, changes: dict[str, Any], sentence: str) -> None:
+    figures = written.context["metrics"]
+    assert sentence in said(written.told(metrics={**figures, name: {**figures[name], **changes}}))
 
 
-def test_names_of_files_are_told_as_they_are_and_are_no_markup(stage: Path) -> None:
-    of_pool(4, 1, files=["<b>&amp;.png", "1", "2", "3"])
-    report.main()
-    assert "&lt;b&gt;&amp;amp;.png" in report.PAGE.read_text()
+def test_names_of_files_are_told_as_they_are_and_are_no_markup(written: Written) -> None:
+    page = written.told(core=[{**line, "file": "<b>&amp;.png"} for line in written.context["core"]])
+    assert page.count("&lt;b&gt;&amp;amp;.png") >= 30
+    assert "<b>" not in page
 
 
 def test_a_set_of_classes_is_reported(stage: Path, change: Change) -> None:
     change(**{"dataset.name": "fashion_mnist", "network.name": "cnn"})
     of_pool(40, 20, classes=10)
     report.main()
-    assert {path.stem for path in report.PICTURES.iterdir()} == {
+    assert {path.stem for path in paths.PICTURES.iterdir()} == {
         "pool", "chosen", "first_chosen", "core", "worst_test", "worst_rejected",
     }  # fmt: skip
 
@@ -152,29 +191,57 @@ def test_what_there_is_nothing_of_is_left_out(stage: Path) -> None:
     write_csv(report.CURVES["seed"], ["epoch", "score", "loss"], [])
     write_csv(report.CURVES["walk"], ["tested", "selected", "score", "loss", "epochs"], [])
     report.main()
-    assert not (report.PICTURES / "worst_rejected.png").exists()
-    assert "Seed training: score" not in text()
-    assert "This strategy does not walk." in text()
+    assert not (paths.PICTURES / "worst_rejected.png").exists()
+    assert "Seed training: score" not in text(paths.PAGE)
+    assert "This strategy does not walk." in text(paths.PAGE)
 
 
+def test_a_table_that_is_not_of_the_core_is_refused_and_what_is_there_stays(stage: Path) -> None:
+    of_pool(6, 3)
+    paths.PAGE.write_text("an earlier report")
+    write_csv(paths.CORE_TABLE, HEADER, [(0, 0, None, 0)])
+    with pytest.raises(UserError, match=r"^data/core\.csv: 1 lines, data/core\.zarr holds 3 pairs; `dvc checkout "):
+        report.main()
+    assert paths.PAGE.read_text() == "an earlier report"
+
+
+@pytest.mark.parametrize("path", [paths.WORST, paths.CORE_TABLE, *report.METRICS.values(), *report.CURVES.values()])
+def test_what_is_damaged_ends_in_one_line(stage: Path, path: Path) -> None:
+    of_pool(6, 3)
+    path.write_bytes(b"\xff")
+    with pytest.raises(
+        UserError, match=rf"^{path}: (damaged|not a table): .*; `dvc checkout --force {path}` restores it$"
+    ):
+        report.main()
+    assert not paths.PAGE.exists()
+
+
+def test_the_report_of_a_real_run_agrees_with_its_metrics(reproduced: Path) -> None:
+    select, evaluate = metrics(reproduced, "select"), metrics(reproduced, "evaluate")
+    found = text(reproduced / paths.PAGE)
+    assert f"{select['selected']} of 40 pairs kept" in found
+    assert f"test {evaluate['test']['pairs']} {evaluate['test']['score']:.4f}" in found
+    assert re.search(r"code on commit [0-9a-f]{12} ", found)
+
+
+@pytest.mark.browser
 def test_the_report_of_five_hundred_chosen_pairs_can_be_mailed(stage: Path) -> None:
     of_pool(520, 500, size=128)
     report.main()
-    assert report.PAGE.stat().st_size < TEN_MEGABYTES
-    with opened(report.PAGE) as (page, requests, complaints):
+    assert paths.PAGE.stat().st_size < TEN_MEGABYTES
+    with opened(paths.PAGE) as (page, requests, complaints):
         assert page.locator("#core tbody tr").count() == 500
         page.locator("#core img").last.scroll_into_view_if_needed()
         assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
-        assert [url for url in requests if not url.startswith("data:")] == [report.PAGE.resolve().as_uri()]
+        assert [url for url in requests if not url.startswith("data:")] == [paths.PAGE.resolve().as_uri()]
         assert complaints == []
 
 
+@pytest.mark.browser
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [1280, 360])
-def test_the_page_is_as_wide_as_the_window_and_can_be_read_in_it(stage: Path, dark: bool, width: int) -> None:
-    of_pool(40, 20)
-    report.main()
-    with opened(report.PAGE, dark, width) as (page, _, complaints):
+def test_the_page_is_as_wide_as_the_window_and_can_be_read_in_it(written: Written, dark: bool, width: int) -> None:
+    with opened(written.page, dark, width) as (page, _, complaints):
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         ink, paper = (
             sum(map(int, re.findall(r"\d+", page.evaluate(f"getComputedStyle(document.body).{name}"))[:3]))
@@ -195,10 +262,9 @@ def column_of(page: Any, name: str) -> list[str]:
     return cells
 
 
-def test_the_core_is_sorted_by_what_is_clicked_or_chosen_by_keyboard(stage: Path) -> None:
-    of_pool(60, 30, files=[f"images/{row}.png" for row in range(60)])
-    report.main()
-    with opened(report.PAGE) as (page, _, complaints):
+@pytest.mark.browser
+def test_the_core_is_sorted_by_what_is_clicked_or_chosen_by_keyboard(written: Written) -> None:
+    with opened(written.page) as (page, _, complaints):
         assert column_of(page, "row") == [str(row) for row in range(30)]
         button = page.get_by_role("button", name="score")
         button.click()
@@ -216,10 +282,9 @@ def test_the_core_is_sorted_by_what_is_clicked_or_chosen_by_keyboard(stage: Path
         assert complaints == []
 
 
-def test_headings_and_pictures_can_be_read_aloud(stage: Path) -> None:
-    of_pool(60, 30)
-    report.main()
-    with opened(report.PAGE) as (page, _, _):
+@pytest.mark.browser
+def test_headings_and_pictures_can_be_read_aloud(written: Written) -> None:
+    with opened(written.page) as (page, _, _):
         assert page.locator("h1").count() == 1
         assert page.locator("img:not([alt])").count() == 0
         assert page.locator("[role=img]:not([aria-label])").count() == 0
@@ -229,10 +294,9 @@ def test_headings_and_pictures_can_be_read_aloud(stage: Path) -> None:
         assert all(page.locator(f"#{target}").count() == 1 for target in targets)
 
 
-def test_it_prints_on_pages_with_every_row_of_the_core(stage: Path, tmp_path: Path) -> None:
-    of_pool(60, 30)
-    report.main()
-    with opened(report.PAGE) as (page, _, _):
+@pytest.mark.browser
+def test_it_prints_on_pages_with_every_row_of_the_core(written: Written, tmp_path: Path) -> None:
+    with opened(written.page) as (page, _, _):
         page.emulate_media(media="print")
         hidden = "list => list.scrollHeight - list.clientHeight"
         assert page.locator(".list").evaluate(hidden) <= 0
@@ -240,32 +304,32 @@ def test_it_prints_on_pages_with_every_row_of_the_core(stage: Path, tmp_path: Pa
         assert len(page.pdf(path=str(tmp_path / "report.pdf"))) > 10_000
 
 
-def test_the_report_of_a_real_run_agrees_with_its_metrics(project: Path) -> None:
-    select, evaluate = metrics(project, "select"), metrics(project, "evaluate")
-    said = text(project / report.PAGE)
-    assert f"{select['selected']} of 40 pairs kept" in said
-    assert f"test {evaluate['test']['pairs']} {evaluate['test']['score']:.4f}" in said
-    assert re.search(r"code on commit [0-9a-f]{12} ", said)
-    with opened(project / report.PAGE) as (page, _, complaints):
-        assert page.locator("#core tbody tr").count() == len(core_of(project))
+@pytest.mark.browser
+def test_the_report_of_a_real_run_has_every_pair_of_its_core(reproduced: Path) -> None:
+    with opened(reproduced / paths.PAGE) as (page, _, complaints):
+        assert page.locator("#core tbody tr").count() == len(core_of(reproduced))
         assert complaints == []
 
 
+@pytest.mark.browser
+@pytest.mark.slow
 def test_report_and_plots_follow_another_precision_and_back(project: Path) -> None:
-    before = (project / report.PAGE).read_text()
+    before = (project / paths.PAGE).read_text()
     curve = (project / "metrics/plots/walk.csv").read_text()
     succeed(project, "dvc", "exp", "save", "--name", "this")  # as the report says
     succeed(project, "dvc", "exp", "run", "--name", "stricter", "-S", "precision=0.5")
-    assert "precision 0.5 times" in text(project / report.PAGE)
+    assert "precision 0.5 times" in text(project / paths.PAGE)
     assert "evaluate.json" in succeed(project, "dvc", "metrics", "diff", "this", "stricter")
     page = succeed(project, "dvc", "plots", "diff", "this", "stricter")
     shown = Path(re.findall(r"file://(\S+)", page)[-1])
     check_plots(shown, {"this", "stricter"})
-    restore(project)
-    assert (project / report.PAGE).read_text() == before
+    succeed(project, "git", "checkout", "--quiet", "--force", ".")
+    succeed(project, "dvc", "checkout", "--force", "--quiet")
+    assert (project / paths.PAGE).read_text() == before
     assert (project / "metrics/plots/walk.csv").read_text() == curve
 
 
+@pytest.mark.browser
 def test_the_plots_are_shown_without_a_network(project: Path) -> None:
     page = succeed(project, "dvc", "plots", "show")
     check_plots(Path(re.findall(r"file://(\S+)", page)[-1]), {"workspace"})
@@ -288,30 +352,10 @@ def check_plots(path: Path, revisions: set[str]) -> None:
         assert not [each for each in complaints if each.startswith("error")]  # Vega-Lite warns of DVC's templates
 
 
-def test_no_cell_of_the_core_is_lost(stage: Path) -> None:
-    of_pool(60, 30)
-    report.main()
-    with report.CORE_TABLE.open(newline="") as file:
+@pytest.mark.browser
+def test_no_cell_of_the_core_is_lost(written: Written) -> None:
+    with (written.page.parent.parent / paths.CORE_TABLE).open(newline="") as file:
         lines = list(csv.DictReader(file))
-    with opened(report.PAGE) as (page, _, _):
+    with opened(written.page) as (page, _, _):
         for name in ("row", "order", "score", "epochs"):
             assert column_of(page, name) == [line[name] for line in lines]
-
-
-def test_a_table_that_is_not_of_the_core_is_refused_and_what_is_there_stays(stage: Path) -> None:
-    of_pool(60, 30)
-    report.main()
-    before = report.PAGE.read_bytes()
-    write_csv(report.CORE_TABLE, HEADER, [(0, 0, None, 0)])
-    with pytest.raises(UserError, match=r"^data/core\.csv: 1 lines, data/core\.zarr holds 30 pairs; `dvc checkout "):
-        report.main()
-    assert report.PAGE.read_bytes() == before
-
-
-@pytest.mark.parametrize("path", [report.WORST, report.CORE_TABLE, *report.METRICS.values(), *report.CURVES.values()])
-def test_what_is_damaged_ends_in_one_line(stage: Path, path: Path) -> None:
-    of_pool(6, 3)
-    path.write_bytes(b"\xff")
-    with pytest.raises(UserError, match=rf"^{path}: damaged: .*; `dvc checkout --force {path}` restores it$"):
-        report.main()
-    assert not report.PAGE.exists()

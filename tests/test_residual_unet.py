@@ -4,16 +4,16 @@ import keras
 import numpy as np
 import pytest
 
-from stages import networks
-from stages.networks.layers import Dropout
-from stages.store import Layout
+from stages.networks.shared.build import build_network
+from stages.networks.shared.layers import Dropout
+from stages.pairs.layout import Layout
 from tests.project import network_options
 from tests.stock import stock_network
 
 
 def network(size: int = 128, filters: int = 16, policy: str = "float32") -> keras.Model:
     layout = Layout(1, (size, size, 3), "uint8")
-    return networks.build(network_options("residual_unet", base_filters=filters), layout, policy, seed=1)
+    return build_network(network_options("residual_unet", base_filters=filters), layout, policy, seed=1)
 
 
 def convolution(kernel: int, inputs: int, outputs: int) -> int:

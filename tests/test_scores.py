@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.scores import SCORES, LabelFit, MaskFit, PixelCounts, dice, iou, tiered_iou
+from stages.learning.scores import SCORES, LabelFit, MaskFit, PixelCounts, dice, iou, tiered_iou
 
 MASK_SCORES = ("tiered_iou", "iou", "dice")
 counts_of_pixels = st.tuples(*[st.integers(0, 70_000)] * 4)
@@ -43,13 +43,11 @@ def article_s_score(truth: Any, predicted: Any) -> float:
 
 
 @given(st.lists(fields, min_size=1, max_size=6))
-@settings(deadline=None, max_examples=200)
 def test_the_tiered_iou_of_masks_is_the_article_s(pairs: list[tuple[list[bool], list[bool]]]) -> None:
     assert tiered_iou(count(*pairs)).tolist() == [article_s_score(*pair) for pair in pairs]
 
 
 @given(st.integers(0, 20_000), st.integers(0, 20_000), st.integers(0, 20_000))
-@settings(deadline=None, max_examples=300)
 def test_the_tiered_iou_of_large_masks_is_the_article_s(hit: int, false: int, missed: int) -> None:
     if hit + missed:
         expected = math.floor(max(0, (hit / (hit + false + missed) - 0.45) * 20)) / 10
@@ -105,7 +103,6 @@ def test_a_perfect_prediction_scores_the_best_and_none_the_worst(score: str, per
 
 
 @given(counts_of_pixels)
-@settings(deadline=None, max_examples=100)
 def test_iou_and_dice_are_their_formulas(counts: tuple[int, int, int, int]) -> None:
     hit, false, missed, _ = counts
     if hit + missed:
@@ -130,7 +127,6 @@ def test_soft_counts_are_scored_by_the_sums_of_probabilities() -> None:
 
 
 @given(counts_of_pixels)
-@settings(deadline=None, max_examples=100)
 def test_no_score_passes_its_best(counts: tuple[int, int, int, int]) -> None:
     for name, best in (("tiered_iou", 1.1), ("iou", 1.0), ("dice", 1.0)):
         assert 0 <= SCORES[name](MaskFit(one(*counts))).item() <= best

@@ -1,158 +1,232 @@
-"""Studies: which runs they come to, and what their tables say of the results."""
+"""Studies: the runs that they define, and the runs that are missing."""
 
+import json
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from skimage.io import imread
 
-from stages import params, pictures, studies
-from stages.errors import UserError
-from stages.studies import Run, runs_of, table_of
-from tests.project import ROOT
+from stages.pipeline.errors import UserError
+from stages.pipeline.params import validation
+from stages.pipeline.params.yaml import read_yaml
+from stages.studies import definitions, results, runner, tables
+from stages.studies.__main__ import main
+from stages.studies.definitions import Definitions, Run, Study, reference_in, runs_of
+from tests.project import ROOT, succeed
 
-DEFINITIONS = params.read_yaml(ROOT / studies.DEFINITIONS)
+DEFINED = Definitions.model_validate(read_yaml(ROOT / definitions.FILE))
+PARAMETERS = read_yaml(ROOT / "params.yaml")
 
 
 def test_a_study_is_every_combination_of_its_grids_with_what_they_have_in_common() -> None:
-    study = {
-        "common": ["small"],
-        "table": {"columns": {"rows shared": "shared training.seed"}},
-        "grids": [
-            {"name": "plain"},
-            {
-                "name": "{strategy}-{seed}",
-                "line": "drawn {seed} {letter}",
-                "for": {"letter": ["a"]},
-                "over": {"select.strategy, select.averaged": [["random", 0.5]], "training.seed": [0, 1]},
-                "with": {"select.given": "core of study-{seed}", "select.size": "half the size of study-plain"},
-            },
-        ],
-    }
+    study = Study.model_validate(
+        {
+            "asks": "?",
+            "common": ["small"],
+            "table": {"rows": {}, "columns": {"rows shared": "shared training.seed"}},
+            "grids": [
+                {"name": "plain"},
+                {
+                    "name": "{strategy}-{seed}",
+                    "line": "drawn {seed} {letter}",
+                    "for": {"letter": ["a"]},
+                    "over": {"select.strategy, select.budget.averaged": [["random", 0.5]], "training.seed": [0, 1]},
+                    "with": {
+                        "select.given.table": "core of study-{seed}",
+                        "select.budget.count": "half the size of study-plain",
+                    },
+                },
+            ],
+        }
+    )
     found = list(runs_of("study", study, {"small": {"dataset.image_size": 64}, "large": {"dataset.image_size": 9}}))
     small = {"dataset.image_size": 64}
     drawn = {
         **small,
-        "select.size": "half the size of study-plain",
+        "select.budget.count": "half the size of study-plain",
         "select.strategy": "random",
-        "select.averaged": 0.5,
+        "select.budget.averaged": 0.5,
     }
-    of_0, of_1 = ({"select.given": f"core of study-{seed}", "training.seed": seed} for seed in (0, 1))
+    of_0, of_1 = ({"select.given.table": f"core of study-{seed}", "training.seed": seed} for seed in (0, 1))
     assert found == [
-        Run("study-plain", "study", "", small, compared=True),
-        Run("study-random-0", "study", "drawn 0 a", {**drawn, **of_0}, compared=True),
-        Run("study-random-1", "study", "drawn 1 a", {**drawn, **of_1}, compared=True),
+        Run("study-plain", "study", "", small, keeps_rows=True),
+        Run("study-random-0", "study", "drawn 0 a", {**drawn, **of_0}, keeps_rows=True),
+        Run("study-random-1", "study", "drawn 1 a", {**drawn, **of_1}, keeps_rows=True),
     ]
     assert [run.needs for run in found] == [set(), {"study-0", "study-plain"}, {"study-1", "study-plain"}]
 
 
-DEFAULTS = {"training": {"learning_rate": 0.1}}
-
-
-def all_runs() -> dict[str, list[Run]]:
-    return {name: list(runs_of(name, study, DEFINITIONS["common"])) for name, study in DEFINITIONS["studies"].items()}
-
-
-@pytest.mark.parametrize("name", DEFINITIONS["studies"])
+@pytest.mark.parametrize("name", DEFINED.studies)
 def test_every_run_of_the_project_s_studies_has_parameters_that_are_allowed(name: str) -> None:
-    values = yaml.safe_load((ROOT / "params.yaml").read_text())
-    choices = params.read_yaml(ROOT / "stages/choices.yaml")
-    study = DEFINITIONS["studies"][name]
-    runs = all_runs()[name]
+    study, choices = DEFINED.studies[name], read_yaml(ROOT / "stages/choices.yaml")
+    runs = list(runs_of(name, study, DEFINED.common))
     assert len({run.name for run in runs}) == len(runs) > 0
     for run in runs:
-        changed = {key: dict(value) if isinstance(value, dict) else value for key, value in values.items()}
+        changed = deepcopy(PARAMETERS)
         for dotted, value in run.changes.items():
             *sections, key = dotted.split(".")
-            section = changed[sections[0]] if sections else changed
-            assert key in section
-            number = isinstance(value, str) and studies.REFERENCE.fullmatch(value) and key in ("size", "steps")
-            section[key] = 7 if number else value
-        params.validate(changed, choices)
-        assert run.needs <= {each.name for group in all_runs().values() for each in group}
-    paths = [path for path in study["table"]["columns"].values() if path.split()[0] not in studies.MADE]
-    assert {path.split(".")[0] for path in paths} <= {"seed", "select", "evaluate"}
+            section = reduce(getitem, sections, changed)
+            assert key in section, dotted
+            reference = reference_in(value)
+            section[key] = 7 if reference and reference.words not in definitions.FILES else value
+        validation.validate(changed, choices)
+        assert run.needs <= DEFINED.runs().keys()
 
 
-def result(order: int, selected: int, score: float | None, rows: list[int]) -> dict[str, Any]:
-    evaluated = {} if score is None else {"evaluate": {"test": {"score": score}}}
-    changes = {"select.order_seed": order, "select.size": f"size of run-{order}"}
-    return {"line": "", "changes": changes, "select": {"selected": selected}, "rows": rows, **evaluated}
+def make_run(name: str, **changes: Any) -> Run:
+    return Run(name, "study", "", changes)
 
 
-def test_a_table_has_a_line_for_each_group_and_tells_their_spread() -> None:
-    table = {
-        "rows": {"order": "select.order_seed"},
-        "total": True,
-        "columns": {"chosen": "select.selected", "score": "evaluate.test.score", "shared": "shared"},
+RUNS = {
+    run.name: run
+    for run in (
+        make_run("third", exclude="used of second"),
+        make_run("second", exclude="core of first"),
+        make_run("first", seed=1),
+        make_run("apart", seed=2),
+    )
+}
+
+
+@pytest.fixture
+def carry_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[str]]]:
+    """Does some of `RUNS` in a folder of its own, without experiments; which ran together, in order."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(names: Sequence[str], fail: Sequence[str] = ()) -> list[list[str]]:
+        rounds = []
+
+        def run_all(ready: Sequence[Run], _: Mapping[str, Run]) -> set[str]:
+            rounds.append([run.name for run in ready])
+            for run in ready:
+                if run.name not in fail:
+                    folder = results.CORES / run.name
+                    folder.mkdir(parents=True, exist_ok=True)
+                    (folder / "core.csv").write_text(f"row\n{len(rounds)}\n")
+                    cores = {needed: results.digest_of_core(needed) for needed in run.needs}
+                    metrics = {
+                        "seed": {"pairs_trained": 20},
+                        "select": {"pairs_trained": 31, "selected": len(run.name)},
+                    }
+                    results.record(run, {"changes": run.changes, "cores": cores, **metrics})
+            return {run.name for run in ready if run.name in fail}
+
+        monkeypatch.setattr(runner, "_run_experiments", run_all)
+        failed = runner.run_missing([RUNS[name] for name in names], RUNS)
+        return [*rounds, sorted(failed)]
+
+    return call
+
+
+def test_a_run_is_done_after_the_runs_that_it_needs_and_only_once(carry_out: Callable[..., Any]) -> None:
+    assert carry_out(["third", "apart"]) == [["first", "apart"], ["second"], ["third"], []]
+    assert carry_out(RUNS) == [[]]
+
+
+def test_a_failed_run_holds_up_only_the_runs_that_need_it(carry_out: Callable[..., Any]) -> None:
+    assert carry_out(RUNS, fail=["second"]) == [["first", "apart"], ["second"], ["second", "third"]]
+    assert carry_out(RUNS) == [["second"], ["third"], []]
+
+
+def test_a_result_counts_as_long_as_its_parameters_and_the_cores_that_it_used_are_the_same(
+    carry_out: Callable[..., Any],
+) -> None:
+    carry_out(RUNS)
+    second = RUNS["second"]
+    assert results.result_of(second)
+    assert not results.result_of(second._replace(changes={**second.changes, "seed": 2}))
+    (results.CORES / "first/core.csv").write_text("row\n9\n")
+    assert not results.result_of(second)
+    (results.CORES / "first/core.csv").unlink()
+    (results.CORES / "first").rmdir()  # as in a fresh clone
+    assert results.result_of(second)
+
+
+def test_a_reference_becomes_the_file_or_the_number_that_it_stands_for(carry_out: Callable[..., Any]) -> None:
+    carry_out(RUNS)
+    Path("params.yaml").write_text("select: {batch_size: 10}")
+    found = {
+        text: runner.resolve(f"{text} of first", RUNS)
+        for text in ("core", "folder", "used", "half the size", "size", "twice the size", "steps")
     }
-    results = {
-        "a": result(1, 10, 0.5, [1, 2, 3]),
-        "b": result(1, 14, 0.75, [2, 3, 4]),
-        "c": result(2, 12345, None, [9]),
+    assert {text: str(value) for text, value in found.items()} == {
+        "core": "kept/first/core.csv",
+        "folder": "kept/first",
+        "used": "kept/first/used.csv",
+        "half the size": "2",
+        "size": "5",
+        "twice the size": "10",
+        "steps": "6",
     }
-    assert table_of({"table": table}, results, DEFAULTS) == [
-        "| order | runs | chosen | score | shared |",
-        "|---|---|---|---|---|",
-        "| 1 | 2 | 12 ± 2.828 | 0.625 ± 0.1768 | 1 ± 0 |",
-        "| 2 | 1 | 12345 | – | 0 |",
-        "| all | 3 | 4123 ± 7120 | 0.625 ± 0.1768 | 0.6667 ± 0.5774 |",
+    assert runner.resolve("k_center", RUNS) == "k_center"
+
+
+STUDY = """
+common: {}
+studies:
+  small:
+    asks: "Is a core better than chance?"
+    common: []
+    grids:
+      - name: "drawn-{seed}"
+        line: random
+        over: {training.seed: [1]}
+        with: {select.strategy: random, select.budget.count: 6, select.budget.epochs: 1}
+      - name: "again-{seed}"
+        line: the same
+        over: {training.seed: [1]}
+        with:
+          select.strategy: given
+          select.given.table: "core of small-drawn-{seed}"
+          select.budget.steps: "steps of small-drawn-{seed}"
+    table:
+      rows: {trained on: line}
+      columns: {pairs: select.selected, score: evaluate.test.score, shared: shared}
+"""
+
+
+@pytest.mark.slow
+def test_a_study_runs_what_is_missing_and_writes_its_table(project: Path) -> None:
+    (project / definitions.FILE).write_text(STUDY)
+    (project / results.FOLDER).mkdir()
+    (project / tables.README).write_text("before\n<!-- study small -->\nold\n<!-- end -->\nafter\n")
+    output = succeed(project, "python", "-m", "stages.studies")
+    assert output.splitlines() == ["small-drawn-1: done", "small-again-1: done"]
+    table = (project / "metrics/studies/small.md").read_text().splitlines()[2:]
+    assert table[0] == "| trained on | runs | pairs | score | shared |"
+    assert [line.split(" | ")[:3] for line in table[2:]] == [["| random", "1", "6"], ["| the same", "1", "6"]]
+    assert (project / tables.README).read_text().splitlines() == [
+        "before",
+        "<!-- study small -->",
+        *table,
+        "<!-- end -->",
+        "after",
     ]
+    shown = succeed(project, "dvc", "exp", "list", "--name-only")
+    assert {"small-drawn-1", "small-again-1"} <= set(shown.split())
+    recorded = json.loads((project / "metrics/studies/small.json").read_text())
+    assert recorded["small-again-1"]["rows"] == recorded["small-drawn-1"]["rows"]
+    assert recorded["small-again-1"]["select"]["steps"] == 1
 
-
-def test_a_table_tells_lines_apart_by_what_is_taken_up_and_not_by_the_run_that_it_is_taken_from() -> None:
-    table = {"rows": {"size": "select.size"}, "columns": {"chosen": "select.selected"}}
-    results = {"a": result(1, 10, None, []), "b": result(2, 20, None, [])}
-    assert table_of({"table": table}, results, DEFAULTS)[2:] == ["| size | 2 | 15 ± 7.071 |"]
-
-
-def test_rows_are_shared_with_the_runs_that_have_the_same_values() -> None:
-    results = {
-        name: {"line": "", "changes": {"training.seed": seed, "select.size": size}, "rows": rows}
-        for name, seed, size, rows in (
-            ("a", 1, 5, [1, 2, 3]),
-            ("b", 1, 6, [3, 4]),
-            ("c", 2, 5, [1, 2]),
-            ("d", 2, 6, []),
-        )
-    }
-    table = {"rows": {"size": "select.size"}, "columns": {"seed": "shared training.seed", "any": "shared"}}
-    assert table_of({"table": table}, results, DEFAULTS)[2:] == [
-        "| 5 | 2 | 0.5 ± 0.7071 | 0.8333 ± 0.2357 |",
-        "| 6 | 2 | 1 | 0.3333 |",
-    ]
-
-
-def test_a_table_counts_the_first_rows_of_the_pool_that_a_core_holds() -> None:
-    results = {"a": result(1, 3, None, [0, 4, 5]), "b": result(1, 1, None, [3])}
-    del results["b"]["rows"]
-    table = {"rows": {"order": "select.order_seed"}, "columns": {"of 5": "first 5", "of 6": "first 6"}}
-    assert table_of({"table": table}, results, DEFAULTS)[2:] == ["| 1 | 2 | 2 | 3 |"]
-
-
-def test_a_table_counts_networks_that_say_the_same_of_every_pixel() -> None:
-    results = {
-        name: {"line": "", "changes": {}, "evaluate": {"test": {"mean_spread": spread}}}
-        for name, spread in {"a": 0.0, "b": 0.0099, "c": 0.3}.items()
-    }
-    table = {"rows": {"rate": "training.learning_rate"}, "columns": {"collapsed": "collapsed"}}
-    assert table_of({"table": table}, results, DEFAULTS)[2:] == ["| 0.1 | 3 | 2 of 3 |"]
-
-
-def test_a_figure_shows_a_number_in_every_cell(tmp_path: Path) -> None:
-    picture = tmp_path / "map.png"
-    cells = {("a", "x"): 0.1, ("b", "x"): 0.2, ("b", "y"): 0.4}
-    pictures.draw_heat_map(picture, cells, "Spread")
-    first = picture.read_bytes()
-    assert imread(picture).shape[2] == 4
-    pictures.draw_heat_map(picture, cells, "Spread")
-    assert picture.read_bytes() == first
-    pictures.draw_heat_map(picture, {**cells, ("b", "y"): 0.5}, "Spread")
-    assert picture.read_bytes() != first
+    del recorded["small-again-1"]
+    (project / "metrics/studies/small.json").write_text(json.dumps(recorded))
+    assert succeed(project, "python", "-m", "stages.studies", "small") == "small-again-1: done\n"
+    assert (project / "metrics/studies/small.md").read_text().splitlines()[2:] == table
 
 
 def test_an_unknown_study_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     with pytest.raises(UserError, match=r"study is 'nosuch', allowed are lesson, fashion_walk"):
-        studies.main(["nosuch"])
+        main(["nosuch"])
+
+
+def test_a_definition_that_is_wrong_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    definitions.FILE.parent.mkdir(parents=True)
+    definitions.FILE.write_text(STUDY.replace("columns:", "column:"))
+    with pytest.raises(UserError, match=r"^stages/studies/studies.yaml: studies\.small\.table\.columns: .*required"):
+        definitions.read_definitions()

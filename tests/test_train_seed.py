@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages import store
-from stages.errors import UserError
-from stages.params import Params, SeedTrainingParams
-from stages.progress import Progress
-from stages.store import Block, Layout, Pairs
-from stages.strategies import Epoch
+from stages.learning.protocol import Epoch
+from stages.pairs.layout import Block, Layout
+from stages.pairs.read import Pairs
+from stages.pairs.write import create, finish, write_shard
+from stages.pipeline.errors import UserError
+from stages.pipeline.params.sections import Params, SeedTrainingParams
+from stages.pipeline.progress import Progress
 from stages.train_seed import _warn_of_empty_masks, train
 from tests.toys import Toy
 
@@ -76,8 +77,8 @@ def test_mostly_empty_seed_masks_are_warned_about(
     masks = np.zeros((4, 8, 8, 1), np.uint8)
     masks[:filled, 2, 2] = 1
     path = tmp_path / "pairs.zarr"
-    store.create(path, layout, {})
-    store.finish(path, store.write_shard(path, layout, 0, Block(np.zeros((4, 8, 8, 3), np.uint8), masks)))
+    create(path, layout, {})
+    finish(path, write_shard(path, layout, 0, Block(np.zeros((4, 8, 8, 3), np.uint8), masks)))
     with Progress("test", 1, "epoch") as progress:
         _warn_of_empty_masks(Pairs(path), range(4), progress)
     assert (f"only {filled} of 4 seed pairs" in capsys.readouterr().err) == warned

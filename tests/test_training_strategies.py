@@ -1,17 +1,21 @@
 """Strategies that choose first and then train: what they choose, how long they train, and how they go on."""
 
 import copy
-import dataclasses
 import json
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pytest
 
-from stages.errors import UserError
-from stages.strategies import Epoch, Settings, Walk, strategy
-from tests.toys import Toy
+from stages.learning.protocol import Epoch
+from stages.pipeline.errors import UserError
+from stages.pipeline.params.sections import BudgetParams, Section
+from stages.strategies.shared import budget
+from stages.strategies.shared.budget import BudgetState, NoOptions, RatingOptions
+from stages.strategies.shared.strategy import Settings, strategy_of
+from tests.toys import Toy, ToyPool
 
 POOL = 20
 BATCH = 4
@@ -44,19 +48,32 @@ def steps_of(positions: list[int]) -> int:
     return -(-len(positions) // BATCH)
 
 
-def settings(**changes: object) -> Settings:
-    few = Settings(precision=0.9, bar=0.8, scan_size=10, batch_size=BATCH, max_epochs=9, size=6, epochs=3, seed=1)
-    return dataclasses.replace(few, **changes)  # type: ignore[arg-type]
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pairs are rated in blocks that do not divide the pool."""
+    monkeypatch.setattr(budget, "PREDICTION_BATCH", 6)
 
 
-def carried_out(name: str, given: Settings) -> tuple[Walk, Counter]:
-    walk, learner = Walk.start(POOL, 2), Counter()
-    for _ in strategy(name)(learner, walk, given):
+def settings(seed: int = 1, bar: float = 0.8, rating_epochs: int | None = None, **changes: Any) -> Settings:
+    few = BudgetParams(**{"count": 6, "epochs": 3, "steps": None, "averaged": 0.0, **changes})
+    options: Section = NoOptions() if rating_epochs is None else RatingOptions(rating_epochs=rating_epochs)
+    return Settings(precision=0.9, bar=bar, batch_size=BATCH, seeds=2, seed=seed, budget=few, options=options)
+
+
+def begun(name: str, given: Settings) -> BudgetState:
+    state = strategy_of(name).start(ToyPool(POOL), given)
+    assert isinstance(state, BudgetState)
+    return state
+
+
+def carried_out(name: str, given: Settings) -> tuple[BudgetState, Counter]:
+    walk, learner = begun(name, given), Counter()
+    for _ in strategy_of(name).choose(learner, walk, given):
         pass
     return walk, learner
 
 
-def positions(walk: Walk) -> list[int]:
+def positions(walk: BudgetState) -> list[int]:
     return [choice.position for choice in walk.chosen]
 
 
@@ -65,7 +82,7 @@ def test_everything_is_the_whole_pool_for_some_epochs() -> None:
     assert positions(walk) == list(range(POOL))
     assert [trained for trained, _ in learner.trained] == [list(range(POOL))] * 3
     assert (walk.epochs, walk.steps, walk.pairs_trained, walk.pairs_scored, walk.tested) == (3, 15, 60, 0, POOL)
-    assert (walk.score, walk.loss, walk.certified) == (0.3, 1 / 3, None)
+    assert (walk.score, walk.loss, walk.metrics()["certified"]) == (0.3, 1 / 3, None)
     rounds = [(each.selected, each.epochs, each.score) for each in walk.rounds]
     assert rounds == [(20, 1, 0.1), (20, 2, 0.2), (20, 3, 0.3)]
 
@@ -83,9 +100,9 @@ def test_random_pairs_are_as_many_as_asked_for_and_depend_on_the_seed_alone() ->
 
 
 def test_more_pairs_than_there_are_cannot_be_chosen() -> None:
-    with pytest.raises(UserError, match=r"select\.size is 21, allowed is at most 20"):
-        carried_out("random", settings(size=21))
-    assert len(positions(carried_out("random", settings(size=20))[0])) == 20
+    with pytest.raises(UserError, match=r"select\.budget\.count is 21, allowed is at most 20"):
+        carried_out("random", settings(count=21))
+    assert len(positions(carried_out("random", settings(count=20))[0])) == 20
 
 
 @pytest.mark.parametrize(
@@ -115,8 +132,8 @@ def test_weights_are_averaged_over_moments_that_do_not_depend_on_how_long_an_epo
 def test_of_equally_rated_pairs_it_is_drawn_which_are_chosen() -> None:
     chosen = []
     for seed in (1, 1, 2):
-        learner, walk = Rater(), Walk.start(POOL, 2)
-        for _ in strategy("uncertainty")(learner, walk, settings(seed=seed)):
+        learner, walk = Rater(), begun("uncertainty", settings(seed=seed))
+        for _ in strategy_of("uncertainty").choose(learner, walk, settings(seed=seed)):
             pass
         chosen.append(positions(walk))
     assert chosen[0] == chosen[1] != chosen[2]
@@ -125,13 +142,13 @@ def test_of_equally_rated_pairs_it_is_drawn_which_are_chosen() -> None:
 def test_a_strategy_goes_on_from_wherever_it_was_saved() -> None:
     straight, learner = carried_out("random", settings())
     for stop in range(4):
-        walk, again = Walk.start(POOL, 2), Counter()
-        steps = strategy("random")(again, walk, settings())
+        walk, again = begun("random", settings()), Counter()
+        steps = strategy_of("random").choose(again, walk, settings())
         for _ in range(stop):
             next(steps)
         saved = json.loads(json.dumps(walk.plain()))
-        resumed, rest = Walk.from_plain(saved, walk.arrays()), copy.deepcopy(again)
-        for _ in strategy("random")(rest, resumed, settings()):
+        resumed, rest = walk.restored(saved, walk.arrays()), copy.deepcopy(again)
+        for _ in strategy_of("random").choose(rest, resumed, settings()):
             pass
         assert (resumed, rest) == (straight, learner)
 
@@ -152,8 +169,11 @@ class Rater(Counter):
 
 @pytest.mark.parametrize(("name", "rated_after"), [("uncertainty", 0), ("el2n", 2)])
 def test_the_pairs_that_are_rated_highest_are_chosen(name: str, rated_after: int) -> None:
-    learner, walk = Rater(ratings={7: 3.0, 2: 9.0, 19: 1.0, 11: 2.5, 0: 2.0, 1: 0.5}), Walk.start(POOL, 2)
-    for _ in strategy(name)(learner, walk, settings(rating_epochs=2, check_size=6)):
+    learner, walk = (
+        Rater(ratings={7: 3.0, 2: 9.0, 19: 1.0, 11: 2.5, 0: 2.0, 1: 0.5}),
+        begun(name, settings(rating_epochs=2)),
+    )
+    for _ in strategy_of(name).choose(learner, walk, settings(rating_epochs=2)):
         pass
     assert positions(walk) == [2, 7, 11, 0, 19, 1]
     assert learner.asked == list(range(POOL))
@@ -174,8 +194,8 @@ class Forgetter(Counter):
 
 def test_pairs_are_chosen_that_are_forgotten_most_often_or_never_learnt() -> None:
     fails = {3: {1}, 4: {2}, 9: {2, 4}, 12: {1, 2, 3, 4}, 15: {1, 2, 4}, 18: {3, 4}}
-    learner, walk = Forgetter(fails=fails), Walk.start(POOL, 2)
-    for _ in strategy("forgetting")(learner, walk, settings(rating_epochs=4, check_size=7, size=5)):
+    learner, walk = Forgetter(fails=fails), begun("forgetting", settings(rating_epochs=4, count=5))
+    for _ in strategy_of("forgetting").choose(learner, walk, settings(rating_epochs=4, count=5)):
         pass
     assert positions(walk)[:2] == [12, 9]
     assert sorted(positions(walk)[2:]) == [4, 15, 18]  # forgotten once each
@@ -195,8 +215,8 @@ class Describer(Counter):
 def test_centres_are_spread_from_the_seed_pairs_on() -> None:
     points = np.zeros((POOL, 2))
     points[5], points[8], points[13], points[14] = (10, 0), (0, 7), (9, 0), (3, 3)
-    learner, walk = Describer(points=points), Walk.start(POOL, 2)
-    for _ in strategy("k_center")(learner, walk, settings(size=5, check_size=6)):
+    learner, walk = Describer(points=points), begun("k_center", settings(count=5))
+    for _ in strategy_of("k_center").choose(learner, walk, settings(count=5)):
         pass
     assert positions(walk) == [0, 1, 5, 8, 14]  # 13 is near 5 by then
     assert learner.renewed == 1
@@ -205,8 +225,8 @@ def test_centres_are_spread_from_the_seed_pairs_on() -> None:
 @pytest.mark.parametrize("name", ["k_center", "facility_location"])
 @pytest.mark.parametrize("size", [1, 6, POOL])
 def test_no_pair_is_chosen_twice_where_all_are_equal(name: str, size: int) -> None:
-    learner, walk = Describer(points=np.zeros((POOL, 3))), Walk.start(POOL, 2)
-    for _ in strategy(name)(learner, walk, settings(size=size)):
+    learner, walk = Describer(points=np.zeros((POOL, 3))), begun(name, settings(count=size))
+    for _ in strategy_of(name).choose(learner, walk, settings(count=size)):
         pass
     assert len(set(positions(walk))) == len(positions(walk)) == size
 
@@ -216,8 +236,8 @@ def test_a_pair_of_each_crowd_stands_for_the_pool() -> None:
     points[5:9] += (9, 0)
     points[9:12] += (0, 9)
     points[12] += (9, 9)  # alone: the last to be worth a representative of its own
-    learner, walk = Describer(points=points), Walk.start(POOL, 2)
-    for _ in strategy("facility_location")(learner, walk, settings(size=4, check_size=6)):
+    learner, walk = Describer(points=points), begun("facility_location", settings(count=4))
+    for _ in strategy_of("facility_location").choose(learner, walk, settings(count=4)):
         pass
     first, *others, last = positions(walk)
     assert first in {0, 1, 2, 3, 4, *range(13, POOL)}
@@ -234,17 +254,17 @@ def test_a_rating_goes_on_from_wherever_it_was_saved(name: str) -> None:
         made.score = lambda positions: made.rate(positions)[:, 0]  # type: ignore[method-assign]
         return made
 
-    given = settings(rating_epochs=2, check_size=6)
-    straight, straight_learner = Walk.start(POOL, 2), learner()
-    count = sum(1 for _ in strategy(name)(straight_learner, straight, given))
+    given = settings(rating_epochs=2)
+    straight, straight_learner = begun(name, given), learner()
+    count = sum(1 for _ in strategy_of(name).choose(straight_learner, straight, given))
     for stop in range(1, count):
-        walk, first, second = Walk.start(POOL, 2), learner(), learner()
-        steps = strategy(name)(first, walk, given)
+        walk, first, second = begun(name, given), learner(), learner()
+        steps = strategy_of(name).choose(first, walk, given)
         for _ in range(stop):
             next(steps)
-        resumed = Walk.from_plain(json.loads(json.dumps(walk.plain())), walk.arrays())
+        resumed = walk.restored(json.loads(json.dumps(walk.plain())), walk.arrays())
         second.trained, second.asked, second.renewed = first.trained, first.asked, first.renewed
-        for _ in strategy(name)(second, resumed, given):
+        for _ in strategy_of(name).choose(second, resumed, given):
             pass
         assert resumed == straight
         assert (second.trained, second.asked, second.renewed) == (straight_learner.trained, straight_learner.asked, 1)

@@ -1,13 +1,23 @@
-"""The IoU by which `triage` ranks: what probabilities lead to expect, image by image."""
+"""Command `triage`: the IoU by which it ranks, the ranking and the picture."""
+
+import csv
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from PIL import Image
 
-from stages.scores import PixelCounts, iou, tier
+from stages import triage
+from stages.drawing import pictures
+from stages.learning import new_images
+from stages.learning.scores import PixelCounts, iou, tier
 from stages.triage import expected_iou
+from tests import pixelwise
+from tests.cores import files_below, read_image, save_image, spotted, teach
 
 
 def kinds_of(truth: np.ndarray, mask: np.ndarray) -> list[np.ndarray]:
@@ -47,14 +57,12 @@ probabilities = st.tuples(st.integers(1, 3), st.integers(1, 6), st.integers(1, 6
 
 
 @given(probabilities)
-@settings(deadline=None, max_examples=200)
 def test_an_expected_iou_lies_between_0_and_1(given: np.ndarray) -> None:
     found = expected_iou(given)
     assert ((found >= 0) & (found <= 1)).all()
 
 
 @given(probabilities)
-@settings(deadline=None, max_examples=100)
 def test_an_expected_iou_is_the_iou_of_the_counts_that_are_expected(given: np.ndarray) -> None:
     for image in given.astype(np.float64):
         mask = (image > 0.5).ravel().astype(float)
@@ -66,7 +74,6 @@ def test_an_expected_iou_is_the_iou_of_the_counts_that_are_expected(given: np.nd
 
 
 @given(probabilities)
-@settings(deadline=None, max_examples=100)
 def test_sure_probabilities_expect_to_be_right(given: np.ndarray) -> None:
     assert expected_iou(np.rint(given)).tolist() == [1.0] * len(given)
 
@@ -80,3 +87,100 @@ def test_a_large_image_in_which_nothing_is_found_is_not_the_worst_for_its_size()
     found = empty.copy()
     found[100:110, 100:110] = 0.9
     assert expected_iou(found) == pytest.approx(0.9 * 100 / (100 + 1e-4 * (768**2 - 100)))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder that is empty."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(new_images, "set_up_tensorflow", lambda: 1)
+    return tmp_path
+
+
+GAIN = 8.0
+VALUES = {
+    "sure.png": 255,
+    "c/unsure.png": 140,
+    "between.png": 170,
+    "empty.png": 20,
+    "b/unsure.png": 140,
+    "vague.png": 120,
+}
+
+
+def ranking(path: Path) -> list[dict[str, str]]:
+    with (path / "ranking.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def unsure(folder: Path) -> Path:
+    """A core whose network is the surer the brighter an image is, and images of a brightness each."""
+    teach(gain=GAIN)
+    for name, value in VALUES.items():
+        save_image(folder / "new" / name, np.full((20, 24, 3), value, np.uint8))
+    return folder
+
+
+def test_the_images_that_are_expected_to_be_worst_come_first(unsure: Path) -> None:
+    triage.main(["new", "ranking"])
+    lines = ranking(unsure / "ranking")
+    assert list(lines[0]) == ["file", "expected_score", "expected_iou", "mean_probability"]
+    assert [line["file"] for line in lines] == [
+        "vague.png",  # an empty mask, by little
+        "b/unsure.png",
+        "c/unsure.png",
+        "between.png",
+        "empty.png",  # another, by much
+        "sure.png",
+    ]
+    for line in lines:
+        image = np.full((1, 20, 24), VALUES[line["file"]] / 255)
+        probability = pixelwise.probabilities(image[0, :, :, None], GAIN)
+        expected = float(triage.expected_iou(probability))
+        assert float(line["expected_iou"]) == pytest.approx(expected, rel=1e-3)
+        assert float(line["expected_score"]) == pytest.approx(tier(np.array(expected)).item())
+        assert float(line["mean_probability"]) == pytest.approx(probability.mean(), rel=1e-4)
+    assert float(lines[-1]["expected_iou"]) == pytest.approx(1 / (1 + np.exp(-GAIN / 2)), rel=1e-4)
+
+
+def test_the_picture_of_the_worst_is_a_png(unsure: Path) -> None:
+    triage.main(["new", "ranking"])
+    assert files_below(unsure / "ranking") == ["ranking.csv", "worst.png"]
+    with Image.open(unsure / "ranking/worst.png") as picture:
+        assert picture.format == "PNG"
+        assert min(picture.size) > 100
+        assert len(np.unique(np.asarray(picture.convert("L")))) > 10
+
+
+def test_the_first_twenty_are_drawn_in_their_order(unsure: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(triage.SHOWN):
+        save_image(unsure / f"new/{number:02d}.png", np.full((8, 8, 3), 130 + number, np.uint8))
+    drawn: list[tuple[Any, Any]] = []
+    monkeypatch.setattr(pictures, "draw_probabilities", lambda path, images, titles: drawn.append((images, titles)))
+    triage.main(["new", "ranking"])
+    ((images, titles),) = drawn
+    lines = ranking(unsure / "ranking")
+    assert len(lines) == len(VALUES) + triage.SHOWN
+    assert len(images) == len(titles) == triage.SHOWN
+    assert titles == [f"{line['file']}: {float(line['expected_iou']):.2f}" for line in lines[: triage.SHOWN]]
+    assert [image.shape for image, _ in images] == [
+        (20, 24, 3) if line["file"] in VALUES else (8, 8, 3) for line in lines[: triage.SHOWN]
+    ]
+    for (image, probability), line in zip(images, lines, strict=False):
+        assert probability.shape == image.shape[:2]
+        assert probability.mean() == pytest.approx(float(line["mean_probability"]), rel=1e-5)
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_images_of_any_kind_are_drawn(folder: Path, channels: int, dtype: str) -> None:
+    image = spotted(12, 20, channels)
+    image = image if dtype == "uint8" else (image / 255).astype(np.float32)
+    pictures.draw_probabilities(folder / "a.png", [(image, np.full((12, 20), 0.3))] * 5, ["a" * 99, "b", "c", "$", "_"])
+    assert read_image(folder / "a.png").size > 0
+
+
+def test_triage_says_which_image_to_label_first(unsure: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    triage.main(["new", "ranking"])
+    assert capsys.readouterr().out == "triage: 6 images in ranking/ranking.csv, the first to label is vague.png\n"

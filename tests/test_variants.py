@@ -1,39 +1,24 @@
-"""The real `dvc` on variants of the small project: parts of one's own, what takes up an earlier core, and studies."""
+"""The real `dvc` on variants of the small project: parts of one's own, and what takes up an earlier core."""
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
-import yaml
+from dvc.repo import Repo
 from PIL import Image
 
-from stages.store import Pairs
+from stages.pairs.read import Pairs
 from tests.conftest import change_parameters
-from tests.project import STAGES, check_declarations, core_of, metrics, run, stages_run, succeed
-
-
-def test_a_new_network_is_a_file_and_a_line_and_makes_nothing_stale(project: Path) -> None:
-    source = (project / "stages/networks/residual_unet.py").read_text()
-    (project / "stages/networks/mine.py").write_text(source)
-    choices = (project / "stages/choices.yaml").read_text()
-    line = yaml.safe_dump({"mine": yaml.safe_load(choices)["networks"]["residual_unet"]}, default_flow_style=None)
-    mine = " ".join(line.split())
-    (project / "stages/choices.yaml").write_text(choices.replace("\nnetworks:\n", f"\nnetworks:\n  {mine}\n"))
-    try:
-        assert json.loads(succeed(project, "dvc", "status", "--json")) == {}
-        output = succeed(project, "dvc", "exp", "run", "-S", "network.name=mine")
-        assert stages_run(output) == ["train_seed", "select", "evaluate", "report"]
-    finally:
-        (project / "stages/networks/mine.py").unlink()
-
+from tests.declarations import check_declarations, recorder
+from tests.project import ROOT, STAGES, add_choice, core_of, metrics, run, stages_run, succeed
 
 # Bright above or bright below: what a network of classes is to tell apart.
 TOY_DATA_SET = """
 import numpy as np
-from stages.store import Block, Layout
+from stages.pairs.layout import Block, Layout
 
 class Halves:
     origins = None
@@ -53,59 +38,131 @@ def source(options, item):
     return Halves(Layout(count, (8, 8, 1), options.dtype, classes=2))
 """
 TOY_STRATEGY = """
-from stages.strategies import train_on
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-def choose(learner, walk, settings):
-    return train_on(range(0, walk.pool, 5), learner, walk, settings)
+from pydantic import Field
+
+from stages.learning.protocol import Learner
+from stages.pipeline.params.sections import Section
+from stages.strategies.shared.budget import BudgetState, train_on
+from stages.strategies.shared.strategy import Pool, Settings
+
+
+class Options(Section):
+    stride: int = Field(ge=1, description="pairs from one that is chosen to the next")
+
+
+@dataclass
+class Strides(BudgetState):
+    strides: int = 0
+
+    def metrics(self):
+        return {**super().metrics(), "strides": self.strides}
+
+
+def start(pool: Pool, settings: Settings) -> Strides:
+    return Strides(pool.size)
+
+
+def choose(learner: Learner, state: Strides, settings: Settings) -> Iterator[Strides]:
+    chosen = range(0, state.pool, settings.options.stride)
+    state.strides = len(chosen)
+    return train_on(chosen, learner, state, settings)
 """
 TOY_SCORE = """
 
 SCORES["mine"] = _of_labels(lambda fit: fit.true - fit.other)
 """
-TOY_LINES = {
-    "datasets": "mine: {target: labels, image_size: 8, train_count: 30, test_count: 20, pairs: known}",
-    "strategies": "mine: {goal: skip}",
-    "scores": "mine: {target: labels, best: 1.0}",
+
+
+class Part(NamedTuple):
+    """Something of one's own: its table and line in stages/choices.yaml, its code, its section of params.yaml."""
+
+    table: str
+    line: str
+    file: str
+    code: str
+    section: dict[str, int] | None = None
+
+
+PARTS = {
+    "network": Part(
+        "networks",
+        "mine: {target: masks, loss: bce_dice, score: tiered_iou, size_multiple: 16}",
+        "stages/networks/mine.py",
+        (ROOT / "tests/tiny_network.py").read_text(),
+    ),
+    "data set": Part(
+        "datasets",
+        "mine: {target: labels, image_size: 8, train_count: 30, test_count: 20, pairs: known}",
+        "stages/datasets/mine.py",
+        TOY_DATA_SET,
+    ),
+    "strategy": Part("strategies", "mine: {goal: skip}", "stages/strategies/mine.py", TOY_STRATEGY, {"stride": 5}),
+    "score": Part("scores", "mine: {target: labels, best: 1.0}", "stages/learning/scores.py", TOY_SCORE),
 }
 
 
-def test_a_data_set_a_strategy_and_a_score_of_one_s_own_make_nothing_of_others_stale(project: Path) -> None:
-    files = {
-        project / "stages/datasets/mine.py": TOY_DATA_SET,
-        project / "stages/strategies/mine.py": TOY_STRATEGY,
+def add(project: Path, kind: str) -> None:
+    """Add something of one's own to a project."""
+    part = PARTS[kind]
+    add_choice(project, part.table, part.line)
+    with (project / part.file).open("a") as file:
+        file.write(part.code)
+    if part.section:
+        change_parameters(project / "params.yaml", {f"select.{Path(part.file).stem}": part.section})
+
+
+@pytest.mark.parametrize(
+    ("kind", "files", "stale"),
+    [
+        ("network", 2, set()),
+        ("data set", 2, set()),
+        ("strategy", 3, set()),
+        ("score", 2, {"train_seed", "select", "evaluate"}),
+    ],
+)
+def test_a_part_of_one_s_own_takes_few_files_and_makes_no_result_stale_that_it_has_no_share_in(
+    project: Path, monkeypatch: pytest.MonkeyPatch, kind: str, files: int, stale: set[str]
+) -> None:
+    add(project, kind)
+    monkeypatch.chdir(project)
+    assert set(Repo().status()) == stale
+    assert len(succeed(project, "git", "status", "--porcelain").splitlines()) == files
+
+
+@pytest.mark.slow
+def test_a_network_of_one_s_own_is_trained(project: Path) -> None:
+    add(project, "network")
+    output = succeed(project, "dvc", "exp", "run", "-S", "network.name=mine")
+    assert stages_run(output) == ["train_seed", "select", "evaluate", "report"]
+    assert metrics(project, "seed")["resolved"]["loss"] == "bce_dice"
+
+
+@pytest.mark.slow
+def test_a_data_set_a_strategy_and_a_score_of_one_s_own_work_together(project: Path) -> None:
+    for kind in ("data set", "strategy", "score"):
+        add(project, kind)
+    changes = {
+        "dataset.name": "mine",
+        "dataset.image_size": "null",
+        "network.name": "dense",
+        "select.strategy": "mine",
+        "select.budget.epochs": "30",
+        "score": "mine",
     }
-    choices = (project / "stages/choices.yaml").read_text()
-    for table, line in TOY_LINES.items():
-        choices = choices.replace(f"\n{table}:\n", f"\n{table}:\n  {line}\n")
-    (project / "stages/choices.yaml").write_text(choices)
-    try:
-        for path, content in files.items():
-            path.write_text(content)
-        assert json.loads(succeed(project, "dvc", "status", "--json")) == {}
-        with (project / "stages/scores.py").open("a") as file:
-            file.write(TOY_SCORE)
-        changes = {
-            "dataset.name": "mine",
-            "dataset.image_size": "null",
-            "network.name": "dense",
-            "network.base_filters": "null",
-            "select.strategy": "mine",
-            "select.epochs": "30",
-            "score": "mine",
-        }
-        output = succeed(project, "dvc", "exp", "run", *(f"-S{key}={value}" for key, value in changes.items()))
-        assert stages_run(output) == STAGES
-        assert [line["row"] for line in core_of(project)] == [str(row) for row in range(0, 40, 5)]
-        test = metrics(project, "evaluate")["test"]
-        assert test["hit_rate"] == 1.0
-        assert 0.5 < test["score"] <= 2 * test["mean_true_probability"] - 1 + 1e-6
-    finally:
-        for path in files:
-            path.unlink(missing_ok=True)
+    output = succeed(project, "dvc", "exp", "run", *(f"-S{key}={value}" for key, value in changes.items()))
+    assert stages_run(output) == STAGES
+    assert [line["row"] for line in core_of(project)] == [str(row) for row in range(0, 40, 5)]
+    assert metrics(project, "select")["strides"] == 8
+    test = metrics(project, "evaluate")["test"]
+    assert test["hit_rate"] == 1.0
+    assert 0.5 < test["score"] <= 2 * test["mean_true_probability"] - 1 + 1e-6
 
 
 @pytest.fixture
-def as_files(project: Path) -> Iterator[Path]:
+def as_files(project: Path) -> Path:
     """The sets of the project as PNG files of a folder."""
     folder = project / "files"
     for item in ("train", "test"):
@@ -115,17 +172,20 @@ def as_files(project: Path) -> Iterator[Path]:
             (folder / kind).mkdir(parents=True, exist_ok=True)
             for row, array in enumerate(arrays):
                 Image.fromarray(array).save(folder / kind / f"{item}_{row:04d}.png")
-    yield folder
-    shutil.rmtree(folder)
+    return folder
 
 
 FROM_FILES = ("-Sdataset.name=folder", "-Sdataset.path=files", "-Sdataset.test_pattern=/test_")
 
 
-def test_the_same_pairs_in_files_give_the_same_core(project: Path, as_files: Path) -> None:
+@pytest.mark.slow
+def test_the_same_pairs_in_files_give_the_same_core(project: Path, as_files: Path, tmp_path: Path) -> None:
     drawn = core_of(project)
-    output = succeed(project, "dvc", "exp", "run", *FROM_FILES)
+    records = tmp_path / "records"
+    output = succeed(project, "dvc", "exp", "run", *FROM_FILES, **recorder(records))
     assert stages_run(output) == STAGES
+    for item in ("train", "test"):
+        check_declarations(project, records, f"generate@{item}")
     found = core_of(project)
     assert [line["file"] for line in found] == [f"images/train_{int(line['row']):04d}.png" for line in drawn]
     assert [{key: line[key] for key in drawn[0]} for line in found] == drawn
@@ -140,32 +200,25 @@ def test_the_same_pairs_in_files_give_the_same_core(project: Path, as_files: Pat
     assert (project / "data/leaks.csv").read_text().splitlines()[1].startswith("pool,0,pool,1,exact,0,0,1.0,")
 
 
-@pytest.mark.parametrize("stage", ["generate@train", "generate@test"])
-def test_an_import_declares_exactly_the_code_and_parameters_that_it_uses(
-    project: Path, as_files: Path, stage: str
-) -> None:
-    changes = {"dataset.name": "folder", "dataset.path": "files", "dataset.test_pattern": "/test_"}
-    change_parameters(project / "params.yaml", changes)
-    check_declarations(project, stage)
-
-
 @pytest.fixture
-def kept(project: Path) -> Iterator[Path]:
+def kept(project: Path) -> Path:
     """The core of the first run in a folder of its own, as a person would keep it."""
     folder = project / "kept"
     folder.mkdir()
     for name in ("data/core.csv", "models/core.keras", "metrics/select.json"):
         shutil.copy(project / name, folder)
-    yield folder
-    shutil.rmtree(folder)
+    return folder
 
 
+@pytest.mark.slow
 def test_a_second_core_is_chosen_from_what_the_first_one_left(project: Path, kept: Path) -> None:
     # On some processors the first core is all of so small a pool: ten pairs are left in any case.
     table = (kept / "core.csv").read_text().splitlines(keepends=True)
     (kept / "core.csv").write_text("".join(table[: 1 + 30]))
     first = {line["row"] for line in core_of(project)[:30]}
-    output = succeed(project, "dvc", "exp", "run", "-S", "select.exclude=kept/core.csv", "-S", "select.max_epochs=1")
+    output = succeed(
+        project, "dvc", "exp", "run", "-S", "select.exclude=kept/core.csv", "-S", "select.first_failure.max_epochs=1"
+    )
     assert stages_run(output) == ["train_seed", "select", "evaluate", "report"]
     second = {line["row"] for line in core_of(project)}
     assert second
@@ -175,9 +228,10 @@ def test_a_second_core_is_chosen_from_what_the_first_one_left(project: Path, kep
     assert evaluate["rejected"]["pairs"] == 40 - len(first) - len(second)
 
 
+@pytest.mark.slow
 def test_a_pool_that_has_grown_is_gone_on_with(project: Path, kept: Path) -> None:
     first = core_of(project)
-    changes = ["select.start_from=kept", "dataset.train_count=70", "tolerance=0.6", "select.max_epochs=1"]
+    changes = ["select.start_from=kept", "dataset.train_count=70", "tolerance=0.6", "select.first_failure.max_epochs=1"]
     output = succeed(project, "dvc", "exp", "run", *(f"-S{change}" for change in changes))
     assert stages_run(output) == ["generate@train", "audit", "train_seed", "select", "evaluate", "report"]
     assert core_of(project)[: len(first)] == first
@@ -188,62 +242,12 @@ def test_a_pool_that_has_grown_is_gone_on_with(project: Path, kept: Path) -> Non
     assert 30 <= select["pairs_scored"] < 70
 
 
+@pytest.mark.slow
 def test_a_fresh_network_is_trained_on_a_given_core(project: Path, kept: Path) -> None:
     first = [line["row"] for line in core_of(project)]
-    changes = ["select.strategy=given", "select.given=kept/core.csv", "select.steps=3"]
+    changes = ["select.strategy=given", "select.given.table=kept/core.csv", "select.budget.steps=3"]
     output = succeed(project, "dvc", "exp", "run", *(f"-S{change}" for change in changes))
     assert stages_run(output) == ["train_seed", "select", "evaluate", "report"]
     assert [line["row"] for line in core_of(project)] == first
     assert metrics(project, "seed")["epochs"] == 0
     assert metrics(project, "select")["steps"] == 3
-
-
-STUDY = """
-common: {}
-studies:
-  small:
-    asks: "Is a core better than chance?"
-    common: []
-    grids:
-      - name: "drawn-{seed}"
-        line: random
-        over: {training.seed: [1]}
-        with: {select.strategy: random, select.size: 6, select.epochs: 1}
-      - name: "again-{seed}"
-        line: the same
-        over: {training.seed: [1]}
-        with:
-          select.strategy: given
-          select.given: "core of small-drawn-{seed}"
-          select.steps: "steps of small-drawn-{seed}"
-    table:
-      rows: {trained on: line}
-      columns: {pairs: select.selected, score: evaluate.test.score, shared: shared}
-"""
-
-
-def test_a_study_runs_what_is_missing_and_writes_its_table(project: Path) -> None:
-    (project / "stages/studies.yaml").write_text(STUDY)
-    (project / "README.md").write_text("before\n<!-- study small -->\nold\n<!-- end -->\nafter\n")
-    output = succeed(project, "python", "-m", "stages.studies")
-    assert output.splitlines() == ["small-drawn-1: done", "small-again-1: done"]
-    table = (project / "metrics/studies/small.md").read_text().splitlines()[2:]
-    assert table[0] == "| trained on | runs | pairs | score | shared |"
-    assert [line.split(" | ")[:3] for line in table[2:]] == [["| random", "1", "6"], ["| the same", "1", "6"]]
-    assert (project / "README.md").read_text().splitlines() == [
-        "before",
-        "<!-- study small -->",
-        *table,
-        "<!-- end -->",
-        "after",
-    ]
-    shown = succeed(project, "dvc", "exp", "list", "--name-only")
-    assert {"small-drawn-1", "small-again-1"} <= set(shown.split())
-    results = json.loads((project / "metrics/studies/small.json").read_text())
-    assert results["small-again-1"]["rows"] == results["small-drawn-1"]["rows"]
-    assert results["small-again-1"]["select"]["steps"] == 1
-
-    del results["small-again-1"]
-    (project / "metrics/studies/small.json").write_text(json.dumps(results))
-    assert succeed(project, "python", "-m", "stages.studies", "small") == "small-again-1: done\n"
-    assert (project / "metrics/studies/small.md").read_text().splitlines()[2:] == table

@@ -1,10 +1,12 @@
-"""What toy learners have in common."""
+"""Toy learners and toy pools, by which strategies are tested in milliseconds."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from stages.strategies import Epoch
+from stages.learning.protocol import Epoch
+from stages.pairs.tables import Choice
 
 
 class Toy:
@@ -33,3 +35,20 @@ class Toy:
 
     def renew(self) -> None:
         raise AssertionError("nothing is to be forgotten")
+
+
+@dataclass
+class ToyPool:
+    """A pool of some size, in which an earlier core may stand first, and tables by name."""
+
+    size: int
+    core: list[Choice] = field(default_factory=list)
+    new: int | None = None
+    tables: Mapping[str, Sequence[int]] = field(default_factory=dict)
+
+    @property
+    def end(self) -> int:
+        return self.size if self.new is None else len(self.core) + self.new
+
+    def positions_of(self, table: str) -> Sequence[int]:
+        return self.tables[table]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from stages import store
 from stages.datasets.ellipses import Ellipses
-from stages.store import Layout
+from stages.pairs.layout import Layout
+from stages.pairs.write import create, finish, write_shard
 from tests.benchmarks.plain import next_pair
 from tests.benchmarks.turns import row, time_in_turns
 
@@ -30,12 +30,12 @@ def measure() -> list[str]:
 
         def ours() -> None:
             shutil.rmtree(path, ignore_errors=True)
-            store.create(path, layout, {})
+            create(path, layout, {})
             shards = [
-                store.write_shard(path, layout, shard, source.draw(layout.shard_range(shard)))
+                write_shard(path, layout, shard, source.draw(layout.shard_range(shard)))
                 for shard in range(layout.shard_count)
             ]
-            store.finish(path, np.concatenate(shards))
+            finish(path, np.concatenate(shards))
 
         seconds = time_in_turns({"plain": plain, "ours": ours}, 7)
     plain_each, our_each = seconds["plain"] / PLAIN_PAIRS * 1e6, seconds["ours"] / PAIRS * 1e6

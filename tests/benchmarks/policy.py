@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import mean
 
-from stages.hardware import cores
+from stages.pipeline.machine import cores
 from tests.project import make_small_project, metrics, succeed
 
 POLICIES = ("float32", "mixed_bfloat16")

@@ -21,9 +21,9 @@ LITERAL = f"""
 import json, time
 from pathlib import Path
 import numpy as np
-from stages import hardware
-hardware.set_up_tensorflow()
-from stages.store import Pairs
+from stages.learning.tensorflow import set_up_tensorflow
+set_up_tensorflow()
+from stages.pairs.read import Pairs
 from tests.benchmarks import plain
 block = Pairs(Path("data/train.zarr")).read(range({POOL}))
 images, masks = block.images.astype("float32") / 255, block.targets.astype("float32")

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from stages import hardware
-from stages.params import Params, TrainingParams
-from stages.store import Layout
+from stages.learning.tensorflow import set_up_tensorflow
+from stages.pairs.layout import Layout
+from stages.pipeline.params.sections import Params, TrainingParams
 from tests.benchmarks.turns import row, time_in_turns
 from tests.project import network_options
 
@@ -16,7 +16,7 @@ SIZE, FILTERS = 128, 16
 
 
 def measure() -> list[str]:
-    hardware.set_up_tensorflow()
+    set_up_tensorflow()
     rows = []
     learners = {policy: _learner(policy) for policy in ("float32", "mixed_bfloat16")}
     stock = _stock()
@@ -41,7 +41,7 @@ def measure() -> list[str]:
 
 
 def _learner(policy: Any) -> Any:
-    from stages.learner import Learner
+    from stages.learning.learner import Learner
 
     params = Params.model_construct(
         score="tiered_iou",

@@ -10,9 +10,10 @@ import numpy as np
 from scipy.special import entr
 from sklearn.metrics import roc_auc_score
 
-from stages import networks
-from stages.scores import PixelCounts, tiered_iou
-from stages.store import Pairs
+from stages.learning.predictor import Predictor
+from stages.learning.saving import load_network
+from stages.learning.scores import PixelCounts, tiered_iou
+from stages.pairs.read import Pairs
 from stages.triage import expected_iou
 
 TOGETHER = 100
@@ -20,12 +21,13 @@ TOGETHER = 100
 
 def measure() -> list[str]:
     test = Pairs(Path("data/test.zarr"))
-    network = networks.load(Path("models/core.keras"))
+    predictor = Predictor(load_network(Path("models/core.keras")), test)
     bar = json.loads(Path("metrics/evaluate.json").read_text())["bar"]
     fails, expected, uncertain = [], [], []
     for start in range(0, len(test), TOGETHER):
-        images, masks = test.read(range(start, min(start + TOGETHER, len(test))))
-        given = network.predict_on_batch(images / np.float32(test.layout.scale))[..., 0].astype(np.float64)
+        positions = range(start, min(start + TOGETHER, len(test)))
+        masks = test.read(positions).targets
+        given = predictor.predict(positions)[..., 0].astype(np.float64)
         found, true = given > 0.5, masks[..., 0] > 0
         kinds = (found & true, found & ~true, ~found & true, ~found & ~true)
         fails.append(tiered_iou(PixelCounts(*(kind.sum(axis=(1, 2)) for kind in kinds))) < bar)

@@ -1,25 +1,13 @@
-"""What the machine decides, and what the environment may say."""
+"""TensorFlow: the precision and the kernels that it takes by itself."""
 
+import platform
 import sys
 
 import pytest
 
-from stages import hardware
-from stages.errors import UserError
+from stages.learning import tensorflow
+from stages.learning.tensorflow import precision_policy, processor
 from tests.project import ROOT, succeed
-
-
-@pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", ""])
-def test_a_bad_number_of_threads_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TRAINCORE_THREADS", text)
-    with pytest.raises(UserError, match="TRAINCORE_THREADS") as caught:
-        hardware.count_from_environment("TRAINCORE_THREADS")
-    assert repr(text) in str(caught.value)
-
-
-def test_all_cores_are_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("TRAINCORE_WORKERS", raising=False)
-    assert hardware.count_from_environment("TRAINCORE_WORKERS") == hardware.cores() >= 1
 
 
 @pytest.mark.parametrize(
@@ -34,14 +22,14 @@ def test_all_cores_are_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_auto_takes_bfloat16_where_the_processor_has_it(
     flags: str, policy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hardware, "_cpuinfo", lambda key: flags)
+    monkeypatch.setattr(tensorflow, "cpuinfo", lambda key: flags)
     monkeypatch.setattr("tensorflow.config.list_physical_devices", lambda kind: [])
-    assert hardware.precision_policy("auto") == policy
+    assert precision_policy("auto") == policy
 
 
 @pytest.mark.parametrize("wanted", ["float32", "mixed_bfloat16"])
 def test_a_named_policy_is_taken_as_it_is(wanted: str) -> None:
-    assert hardware.precision_policy(wanted) == wanted
+    assert precision_policy(wanted) == wanted
 
 
 @pytest.mark.parametrize(("wanted", "used"), [(None, "True"), ("0", "False")])
@@ -50,8 +38,22 @@ def test_tensorflow_has_its_fast_kernels_on_any_processor_unless_they_are_unwant
 ) -> None:
     monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
     script = (
-        "from stages import hardware; hardware.set_up_tensorflow()\n"
+        "from stages.learning.tensorflow import set_up_tensorflow; set_up_tensorflow()\n"
         "from tensorflow.python.framework import test_util; print(test_util.IsMklEnabled())"
     )
     variables = {} if wanted is None else {"TF_ENABLE_ONEDNN_OPTS": wanted}
     assert succeed(ROOT, sys.executable, "-c", script, **variables).split() == [used]
+
+
+@pytest.mark.parametrize(
+    ("found", "named"),
+    [(("CPU 9", "arm", "arm64"), "CPU 9"), (("", "arm", "arm64"), "arm"), (("", "", "arm64"), "arm64")],
+)
+def test_the_processor_has_a_name_on_any_system(
+    found: tuple[str, str, str], named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tensorflow.config.list_physical_devices", lambda kind: [])
+    monkeypatch.setattr(tensorflow, "cpuinfo", lambda key: found[0])
+    monkeypatch.setattr(platform, "processor", lambda: found[1])
+    monkeypatch.setattr(platform, "machine", lambda: found[2])
+    assert processor() == named

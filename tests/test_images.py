@@ -1,0 +1,234 @@
+"""Images and masks in files: the values that are read of each format, and the line that any damage ends in."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from stages.datasets.shared.image import read_header, read_image
+from stages.datasets.shared.mask import read_mask
+from stages.pipeline.errors import UserError
+from tests.files import make_folder, make_pairs, noise, save
+from tests.sources import COLOURS, LABELS, SHAPE, SIZE, drawn, refusal
+
+COMMON = [(suffix, bits, channels) for suffix in (".png", ".tif") for bits in (8, 16) for channels in (1, 3, 4)]
+COMMON += [(suffix, 8, channels) for suffix in (".bmp", ".jpg") for channels in (1, 3)]
+
+
+@pytest.mark.parametrize(("suffix", "bits", "channels"), COMMON)
+def test_formats_give_the_values_that_are_in_them(tmp_path: Path, suffix: str, bits: int, channels: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 2**bits, (SIZE, SIZE, channels), f"uint{bits}")
+    if suffix == ".jpg":
+        pixels[:] = pixels[0, 0]  # one colour survives its compression
+    make_folder(tmp_path, {f"a{suffix}": pixels[..., 0] if channels == 1 else pixels}, {"a.png": SHAPE})
+    most, lost = 2**bits - 1, 2 if suffix == ".jpg" else 0
+    integers, reals = (drawn(tmp_path, dtype=dtype).images[0] for dtype in ("uint8", "float32"))
+    assert (integers.dtype, reals.dtype) == (np.dtype("uint8"), np.dtype("float32"))
+    assert np.abs(integers - np.round(pixels / most * 255)).max() <= lost
+    assert np.abs(reals - pixels / most).max() <= lost / 255 + 1e-7
+
+
+def test_16_bits_are_brought_to_the_nearest_of_8_or_to_reals(tmp_path: Path) -> None:
+    every = np.arange(2**16, dtype=np.uint16).reshape(256, 256)
+    save(tmp_path / "a.png", every)
+    assert np.array_equal(read_image(tmp_path / "a.png", "uint8")[..., 0], np.round(every / 257))
+    reals = every.astype(np.float32) / np.float32(65535)
+    assert np.array_equal(read_image(tmp_path / "a.png", "float32")[..., 0], reals)
+
+
+def in_palette(pixels: np.ndarray) -> Image.Image:
+    """An image of places in a palette of dark red, green, blue and grey."""
+    image = Image.fromarray(pixels.astype(np.uint8))
+    image.putpalette([60, 0, 0, 0, 60, 0, 0, 0, 60, 60, 60, 60])
+    return image
+
+
+def in_black_and_white(pixels: np.ndarray) -> Image.Image:
+    """The same in a palette of these."""
+    image = Image.fromarray(pixels.astype(np.uint8))
+    image.putpalette([0, 0, 0, 255, 255, 255])
+    return image
+
+
+UNUSUAL: dict[str, tuple[str, Callable[[Path], object], int]] = {
+    "1 bit": ("a.png", lambda path: save(path, SHAPE), 1),
+    "palette": ("a.png", lambda path: in_palette(SHAPE).save(path), 3),
+    "palette BMP": ("a.bmp", lambda path: in_palette(SHAPE).save(path), 3),
+    "palette TIFF": ("a.tif", lambda path: in_palette(SHAPE).save(path), 3),
+    "palette with a clear colour": ("a.png", lambda path: in_palette(SHAPE).save(path, transparency=0), 4),
+    "RGB with a clear colour": ("a.png", lambda path: Image.fromarray(COLOURS).save(path, transparency=(0, 0, 0)), 4),
+    "grey with a clear value": ("a.png", lambda path: Image.fromarray(COLOURS[..., 0]).save(path, transparency=0), 1),
+    "LZW": ("a.tif", lambda path: Image.fromarray(COLOURS).save(path, compression="tiff_lzw"), 3),
+    "JPEG in a TIFF": ("a.tif", lambda path: Image.fromarray(COLOURS).save(path, compression="jpeg"), 3),
+    "several pages": ("a.tif", lambda path: tifffile.imwrite(path, np.stack([COLOURS] * 2), photometric="rgb"), 3),
+    "BigTIFF": ("a.tif", lambda path: tifffile.imwrite(path, COLOURS, photometric="rgb", bigtiff=True), 3),
+    "tiled": ("a.tif", lambda path: tifffile.imwrite(path, COLOURS, photometric="rgb", tile=(32, 32)), 3),
+}
+
+
+@pytest.mark.parametrize(("name", "write", "channels"), UNUSUAL.values(), ids=UNUSUAL)
+def test_the_head_of_an_image_promises_what_is_read_of_it(
+    tmp_path: Path, name: str, write: Callable[[Path], object], channels: int
+) -> None:
+    write(tmp_path / name)
+    assert read_header(tmp_path / name) == (SIZE, SIZE, channels)
+    assert read_image(tmp_path / name, "uint8").shape == (SIZE, SIZE, channels)
+
+
+REFUSED: dict[str, tuple[str, Callable[[Path], object], str]] = {
+    "CMYK": ("a.jpg", lambda path: Image.fromarray(COLOURS).convert("CMYK").save(path), "mode CMYK, allowed are grey"),
+    "grey and alpha": ("a.png", lambda path: Image.fromarray(COLOURS).convert("LA").save(path), "mode LA, allowed are"),
+    "real numbers": (
+        "a.tif",
+        lambda path: save(path, COLOURS[..., 0] / 255),
+        "values of float64, allowed are 8 and 16",
+    ),
+    "turned": (
+        "a.tif",
+        lambda path: tifffile.imwrite(path, COLOURS, extratags=[(274, 3, 1, 6, True)]),
+        "orientation 6, allowed is 1",
+    ),
+    "four channels in a compression that would change them": (
+        "a.tif",
+        lambda path: Image.fromarray(np.dstack([COLOURS, SHAPE])).save(path, compression="tiff_lzw"),
+        "four channels of 8 bits in LZW, allowed for these is Deflate or none",
+    ),
+    "channel after channel": (
+        "a.tif",
+        lambda path: tifffile.imwrite(path, np.moveaxis(COLOURS, 2, 0), photometric="rgb", planarconfig="separate"),
+        "axes of (3, 16, 16), allowed are grey, RGB and RGBA",
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "write", "said"), REFUSED.values(), ids=REFUSED)
+def test_images_of_other_kinds_are_refused(
+    tmp_path: Path, name: str, write: Callable[[Path], object], said: str
+) -> None:
+    make_pairs(tmp_path, 1)
+    (tmp_path / "images/a.png").unlink()
+    write(tmp_path / "images" / name)
+    assert said in refusal(tmp_path)
+
+
+# Masks
+
+MASKS: dict[str, tuple[str, Callable[[Path], object], list[int] | None]] = {
+    "black and white": ("a.png", lambda path: save(path, SHAPE * np.uint8(255)), None),
+    "zeros and ones": ("a.png", lambda path: save(path, SHAPE.astype(np.uint8)), None),
+    "1 bit": ("a.png", lambda path: save(path, SHAPE), None),
+    "16 bits": ("a.png", lambda path: save(path, SHAPE * np.uint16(65535)), None),
+    "RGB": ("a.png", lambda path: save(path, np.dstack([SHAPE * np.uint8(255)] * 3)), None),
+    "RGBA": (
+        "a.png",
+        lambda path: save(path, np.dstack([SHAPE * np.uint8(255)] * 3 + [COLOURS[..., 0]])),
+        None,
+    ),
+    "labels": ("a.png", lambda path: save(path, LABELS), [2, 3]),
+    "labels of which there is one": ("a.png", lambda path: save(path, SHAPE * np.uint8(7)), [7, 9]),
+    "palette": ("a.png", lambda path: in_palette(LABELS).save(path), [3, 2]),
+    "palette of one class": ("a.png", lambda path: in_palette(SHAPE).save(path), None),
+    "BMP": ("a.bmp", lambda path: save(path, SHAPE * np.uint8(255)), None),
+    "BMP of 1 bit": ("a.bmp", lambda path: save(path, SHAPE), None),
+    "BMP of labels": ("a.bmp", lambda path: in_palette(LABELS).save(path), [2, 3]),
+    "BMP of two colours": ("a.bmp", lambda path: in_black_and_white(SHAPE).save(path), None),
+    "TIFF": ("a.tif", lambda path: save(path, SHAPE * np.uint8(255)), None),
+    "TIFF of 1 bit": ("a.tif", lambda path: save(path, SHAPE), None),
+    "TIFF of labels": (
+        "a.tif",
+        lambda path: save(path, np.where(SHAPE, LABELS * np.int32(200), LABELS)),
+        [400, 600],
+    ),
+    "TIFF of reals": ("a.tif", lambda path: save(path, SHAPE.astype(np.float32)), None),
+    "TIFF with LZW": ("a.tif", lambda path: Image.fromarray(LABELS).save(path, compression="tiff_lzw"), [2, 3]),
+    "TIFF as a fax": ("a.tif", lambda path: Image.fromarray(SHAPE).save(path, compression="group4"), None),
+    "background as mask": ("a.png", lambda path: Image.fromarray(np.where(SHAPE, 0, LABELS + 1)).save(path), [0]),
+    "JPEG": ("a.jpg", lambda path: Image.fromarray(SHAPE * np.uint8(255)).save(path, quality=85), None),
+}
+
+
+@pytest.mark.parametrize(("name", "write", "values"), MASKS.values(), ids=MASKS)
+def test_masks_are_zeros_and_ones_however_they_are_written(
+    tmp_path: Path, name: str, write: Callable[[Path], object], values: list[int] | None
+) -> None:
+    make_folder(tmp_path, {"a.png": COLOURS}, {})
+    write(tmp_path / "masks" / name)
+    mask = drawn(tmp_path, mask_values=values).targets[0]
+    assert (mask.shape, mask.dtype) == ((SIZE, SIZE, 1), np.dtype("uint8"))
+    assert np.array_equal(mask[..., 0], SHAPE)
+
+
+def test_a_mask_may_be_empty(tmp_path: Path) -> None:
+    make_folder(tmp_path, {"a.png": COLOURS, "b.png": COLOURS}, {"a.png": SHAPE & False, "b.png": SHAPE * np.uint8(0)})
+    assert not drawn(tmp_path).targets.any()
+
+
+@pytest.mark.parametrize(
+    ("name", "pixels", "values", "said"),
+    [
+        ("a.png", LABELS, None, "holds the values 1, 2, 3 beside 0; dataset.mask_values=[1] or a longer list says"),
+        ("a.png", SHAPE * np.uint8(7), None, "holds the values 7 beside 0; dataset.mask_values=[7] or a longer list"),
+        ("a.png", COLOURS[..., 0], None, ", … beside 0; dataset.mask_values=["),
+        ("a.tif", LABELS.astype("u2"), None, "holds the values 1, 2, 3 beside 0; dataset.mask_values=[1] or a longer"),
+        ("a.png", COLOURS, None, "a mask in colours, allowed is one channel, or several that are equal"),
+        ("a.png", COLOURS, [1], "a mask in colours, allowed is one channel, or several that are equal"),
+        (
+            "a.jpg",
+            SHAPE * np.uint8(255),
+            [255],
+            "labels in a JPEG are blurred; dataset.mask_values needs another format",
+        ),
+    ],
+)
+def test_masks_that_do_not_say_what_the_mask_is_are_refused(
+    tmp_path: Path, name: str, pixels: np.ndarray, values: list[int] | None, said: str
+) -> None:
+    make_folder(tmp_path, {"a.png": COLOURS}, {name: pixels})
+    line = refusal(tmp_path, mask_values=values)
+    assert f"masks/{name}: " in line
+    assert said in line
+
+
+def test_a_palette_of_black_and_white_goes_by_its_colours_unless_labels_are_named(tmp_path: Path) -> None:
+    image = Image.fromarray(np.array([[0, 1], [1, 1]], np.uint8), mode="P")
+    image.putpalette([255, 255, 255, 0, 0, 0])
+    image.save(tmp_path / "mask.png")
+    assert read_mask(tmp_path / "mask.png", None)[..., 0].tolist() == [[1, 0], [0, 0]]
+    assert read_mask(tmp_path / "mask.png", [1])[..., 0].tolist() == [[0, 1], [1, 1]]
+
+
+def test_a_mask_in_which_white_is_0_is_refused(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "mask.tif", np.zeros((4, 4), np.uint8), photometric="miniswhite")
+    with pytest.raises(UserError, match=r"mask\.tif: white is 0 in it, allowed are masks in which"):
+        read_mask(tmp_path / "mask.tif", None)
+
+
+# Damage
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.bmp", "a.tif"])
+def test_no_damage_to_a_file_ends_in_anything_but_one_line(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    save(path, noise(12, 14))
+    content = path.read_bytes()
+    random = np.random.default_rng(0)
+    lines = []
+    for _ in range(150):
+        damaged = np.frombuffer(content, np.uint8).copy()
+        places = random.integers(0, min(len(content), 300), 3)
+        damaged[places] = random.choice([0, 1, 2, 127, 255], 3)
+        damaged[33] = content[33]  # the first byte of the length of a PNG's pixels, for which OpenCV takes memory
+        path.write_bytes(damaged[: random.choice([len(content), int(random.integers(len(content)))])].tobytes())
+        try:
+            height, width, _ = read_header(path)
+            if height * width < 10**6:
+                read_image(path, "uint8")
+                read_mask(path, [1])
+        except UserError as error:
+            lines.append(str(error))
+    assert len(lines) > 20
+    assert not [line for line in lines if "\n" in line]
