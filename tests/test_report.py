@@ -3,11 +3,14 @@
 import csv
 import re
 from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import yaml
 
 from stages import report
 from stages.pairs.layout import Origins
@@ -359,3 +362,11 @@ def test_no_cell_of_the_core_is_lost(written: Written) -> None:
     with opened(written.page) as (page, _, _):
         for name in ("row", "order", "score", "epochs"):
             assert column_of(page, name) == [line[name] for line in lines]
+
+
+def test_the_commands_of_the_page_set_parameters_that_there_are() -> None:
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    keys = re.findall(r"-S ([\w.]+)=", (ROOT / report.TEMPLATE).read_text(encoding="utf-8"))
+    assert len(keys) >= 4
+    for key in keys:
+        reduce(getitem, key.split("."), values)
