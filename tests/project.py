@@ -57,8 +57,12 @@ def make_small_project(folder: Path, changes: Mapping[str, Any] = SMALL) -> Path
     shutil.copytree(ROOT / "stages", folder / "stages", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("dvc.yaml", "params.yaml", ".gitignore", ".dvcignore"):
         shutil.copy(ROOT / name, folder / name)
-    shutil.copy(ROOT / "tests/tiny_network.py", folder / "stages/networks/tiny.py")
-    add_choice(folder, "networks", "tiny: {target: masks, loss: bce_dice, score: tiered_iou, size_multiple: 16}")
+    shutil.copy(ROOT / "tests/tiny.py", folder / "stages/networks/tiny.py")
+    add_choice(
+        folder,
+        "networks",
+        "tiny: {target: masks, loss: bce_dice, score: tiered_iou, size_multiple: 16, base_filters: 8}",
+    )
     (folder / ".dvc").mkdir()
     for name in ("config", ".gitignore", "plots.html"):
         shutil.copy(ROOT / ".dvc" / name, folder / ".dvc" / name)

@@ -167,12 +167,12 @@ def test_a_stage_declares_exactly_the_code_and_parameters_that_it_uses(reproduce
 
 def test_an_undeclared_parameter_stops_the_stage(project: Path) -> None:
     pipeline = yaml.safe_load((project / "dvc.yaml").read_text())
-    pipeline["stages"]["evaluate"]["params"].remove("tolerance")
+    pipeline["stages"]["audit"]["params"].remove("audit")
     (project / "dvc.yaml").write_text(yaml.safe_dump(pipeline))
-    result = run(project, "python", "-m", "stages.evaluate")
+    result = run(project, "python", "-m", "stages.audit")
     assert result.returncode == 1
     assert UndeclaredParameterError.__name__ in result.stderr
-    assert "'tolerance'" in result.stderr
+    assert "'likeness'" in result.stderr
 
 
 def test_bad_input_ends_in_one_line_and_loses_nothing(project: Path) -> None:

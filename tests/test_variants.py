@@ -89,9 +89,9 @@ class Part(NamedTuple):
 PARTS = {
     "network": Part(
         "networks",
-        "mine: {target: masks, loss: bce_dice, score: tiered_iou, size_multiple: 16}",
+        "mine: {target: masks, loss: bce_dice, score: tiered_iou, size_multiple: 16, base_filters: 8}",
         "stages/networks/mine.py",
-        (ROOT / "tests/tiny_network.py").read_text(),
+        (ROOT / "tests/tiny.py").read_text(),
     ),
     "data set": Part(
         "datasets",
