@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from stages.learning.bounds import bound_by_test
 from stages.learning.scores import (
     FITS,
     SCORES,
@@ -97,10 +98,14 @@ def main() -> None:
         in_pool = np.concatenate([found for name, found in scores.items() if name != "test"])
         columns = distribution(scores) | {"pool_below": shares_below(in_pool)}
         write_csv(curve, list(columns), list(zip(*columns.values(), strict=True)))
+        figures = {name: summarize(fit, scores[name], params.bar) for name, fit in fits.items()}
+        if len(tested):
+            bound = bound_by_test(figures["test"]["below_bar"], len(tested), params.confidence)
+            figures["test"]["failing_share_at_most"] = bound
         write_json(
             metrics,
             {
-                **{name: summarize(fit, scores[name], params.bar) for name, fit in fits.items()},
+                **figures,
                 "leaks": {"test_pairs": len(leaking), "dropped": len(dropped)},
                 "bar": params.bar,
                 "seconds": saved.seconds(),

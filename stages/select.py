@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stages.learning.tensorflow import processor, set_up_tensorflow
+from stages.pairs.layout import Origins
 from stages.pairs.tables import HEADER, with_origins, write_csv
 from stages.pairs.write import copy_rows
 from stages.pipeline import paths
@@ -69,6 +70,7 @@ def main() -> None:
                 "rows_digest": pairs.digest,
                 "excluded_digest": digest_of_rows(np.setdiff1d(np.arange(pairs.layout.count), pairs.order)),
                 **state.metrics(),
+                "independent": _independent(origins, params.select.order_seed),
                 "seconds": saved.seconds(),
                 "resolved": {"bar": params.bar, "score": params.score, "precision_policy": learner.policy},
                 "threads": threads,
@@ -81,6 +83,7 @@ def _settings(params: Params) -> Settings:
     return Settings(
         precision=params.precision,
         bar=params.bar,
+        confidence=params.confidence,
         batch_size=params.select.batch_size,
         seeds=params.seed_training.count,
         seed=params.training.seed,
@@ -112,6 +115,14 @@ def _show(state: State, progress: Progress) -> None:
     progress.show(now.done, **now.figures)
     for line in state.warnings():
         progress.warn(line)
+
+
+def _independent(origins: Origins | None, order_seed: int | None) -> bool:
+    """Whether pairs stand in random order and for themselves: those of files in a drawn order, one of an image."""
+    if origins is None:
+        return True
+    images = origins.tiles[:, 0]
+    return order_seed is not None and len(np.unique(images)) == len(images)
 
 
 def _table(state: State, rows: np.ndarray) -> list[list[Any]]:

@@ -50,13 +50,19 @@ def params(
     learning_rate: float = 0.01,
     filters: int = 4,
     name: str = "tiny",
+    average: float = 0.0,
 ) -> Params:
     network = network_options("residual_unet", base_filters=filters)
     return Params.model_construct(
         score="tiered_iou",
         network=network.model_copy(update={"name": name}),
         training=TrainingParams(
-            learning_rate=learning_rate, loss="bce_dice", seed=3, precision_policy=policy, statistics=statistics
+            average=average,
+            learning_rate=learning_rate,
+            loss="bce_dice",
+            seed=3,
+            precision_policy=policy,
+            statistics=statistics,
         ),
     )
 
@@ -64,12 +70,12 @@ def params(
 @pytest.fixture(scope="module")
 def fresh(pairs: Pairs) -> Fresh:
     """Learners that are made once, by number and parameters; each time that one is asked for, it is as new."""
-    made: dict[tuple[int, str, str], tuple[Learner, dict[str, np.ndarray]]] = {}
+    made: dict[tuple[int, str, str, float], tuple[Learner, dict[str, np.ndarray]]] = {}
 
-    def learner(number: int = 1, policy: str = "float32", statistics: str = "moving") -> Learner:
-        key = (number, policy, statistics)
+    def learner(number: int = 1, policy: str = "float32", statistics: str = "moving", average: float = 0) -> Learner:
+        key = (number, policy, statistics, average)
         if key not in made:
-            new = Learner.new(pairs, params(policy, statistics), 4)
+            new = Learner.new(pairs, params(policy, statistics, average=average), 4)
             made[key] = new, new.state()
         found, state = made[key]
         found.restore(state)
@@ -147,14 +153,14 @@ def test_an_epoch_takes_each_pair_once_in_a_new_order_and_averages_over_pairs(
 ) -> None:
     learner = fresh()
     batches: list[tuple[np.ndarray, float]] = []
-    plain_step = learner._train_step
+    plain_step = learner._train_step._graph
 
     def recording_step(images: np.ndarray, masks: np.ndarray) -> tuple[object, object]:
         counts, loss = plain_step(images, masks)
         batches.append((images.copy(), float(loss)))
         return counts, loss
 
-    monkeypatch.setattr(learner, "_train_step", recording_step)
+    monkeypatch.setattr(learner._train_step, "_graph", recording_step)
     epochs = [learner.fit_epoch(range(COUNT)) for _ in range(2)]
     assert [len(images) for images, _ in batches] == [4, 4, 3] * 2
     losses = [loss for _, loss in batches]
@@ -171,7 +177,7 @@ def test_batches_of_any_size_share_one_graph(fresh: Fresh) -> None:
         learner.fit_epoch(range(count))
         learner.score(range(count))
         learner.verify(range(count))
-    for step in (learner._train_step, learner._score_step, learner._predict_step):
+    for step in (learner._train_step._graph, learner._score_step, learner._predict_step):
         assert step.experimental_get_tracing_count() == 1
 
 
@@ -207,7 +213,7 @@ def test_training_that_is_no_longer_finite_stops_and_is_never_saved(
     values[0, 0, 0, 0] = damage
     kernel.assign(values)
     for attempt in (lambda: learner.fit_epoch(range(COUNT)), learner.state, lambda: learner.save(tmp_path / "a.keras")):
-        with pytest.raises(UserError, match=r"in epoch 2 at training\.learning_rate = 0\.01; lower") as caught:
+        with pytest.raises(UserError, match=r"in step \d at training\.learning_rate = 0\.01; lower") as caught:
             attempt()
         assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
@@ -317,6 +323,58 @@ def test_the_average_of_weights_is_taken_over_the_moments_that_were_remembered(f
     np.testing.assert_array_equal(learner.verify(range(COUNT)), resumed.verify(range(COUNT)))
 
 
+def test_a_moving_average_of_the_weights_predicts_with_statistics_that_moved_as_fast(fresh: Fresh) -> None:
+    learner = fresh(average=0.5)
+    expected = [variable.numpy() for variable in learner.network.trainable_variables]
+    for step in range(3):
+        learner.fit_step(range(step, step + 4))
+        own = [variable.numpy() for variable in learner.trained.trainable_variables]
+        expected = [old + (new - old) / 2 for old, new in zip(expected, own, strict=True)]
+    for average, value in zip(learner.network.trainable_variables, expected, strict=True):
+        np.testing.assert_allclose(average.numpy(), value, rtol=1e-5, atol=1e-7)
+    normalisations = [
+        [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
+        for network in (learner.network, learner.trained)
+    ]
+    assert normalisations[0]
+    for twin, layer in zip(*normalisations, strict=True):
+        assert layer.momentum == 0.5
+        np.testing.assert_array_equal(twin.moving_mean.numpy(), layer.moving_mean.numpy())
+
+
+def test_the_average_is_saved_and_scores_are_those_of_the_saved_network(
+    fresh: Fresh, pairs: Pairs, tmp_path: Path
+) -> None:
+    learner = fresh(average=0.8)
+    learner.fit_step(range(6))
+    learner.fit_step(range(3, 9))
+    scores = learner.verify(range(COUNT))
+    learner.save(tmp_path / "network.keras")
+    saved = Learner.load(tmp_path / "network.keras", pairs, params(), 4)
+    np.testing.assert_array_equal(saved.verify(range(COUNT)), scores)
+
+
+def test_steps_go_on_from_a_state_bit_for_bit(fresh: Fresh) -> None:
+    straight, resumed = fresh(1, average=0.8), fresh(2, average=0.8)
+    straight.fit_step([5, 1, 2])
+    state = straight.state()
+    expected = straight.fit_step([0, 7])
+    resumed.restore(state)
+    assert resumed.fit_step([0, 7]) == expected
+    for one, other in zip(straight.state().values(), resumed.state().values(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_verified_score_does_not_depend_on_the_pairs_around_it(fresh: Fresh) -> None:
+    learner = fresh(average=0.8)
+    for step in range(4):
+        learner.fit_step(range(step, step + 6))
+    fits = np.concatenate([fit.table() for fit in learner.fits(range(COUNT))])
+    for order in (np.random.default_rng(seed).permutation(COUNT) for seed in range(3)):
+        shuffled = np.concatenate([fit.table() for fit in learner.fits(order[: COUNT // 2])])
+        np.testing.assert_array_equal(shuffled, fits[order[: COUNT // 2]])
+
+
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory: pytest.TempPathFactory) -> Pairs:
     """Images of which the brightness tells the class."""
@@ -335,6 +393,7 @@ def test_classes_are_learnt_and_scored(labelled: Pairs, tmp_path: Path, name: st
         score="hit_rate",
         network=network_options(name),
         training=TrainingParams(
+            average=0.0,
             learning_rate=0.003,
             loss="categorical_crossentropy",
             seed=1,

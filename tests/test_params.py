@@ -205,7 +205,7 @@ def test_precision_of_the_tiered_iou_may_pass_one() -> None:
 @pytest.mark.parametrize(
     ("key", "allowed"),
     [
-        ("precison", "precision, tolerance, score, dataset"),
+        ("precison", "precision, tolerance, confidence, score, dataset"),
         ("select.first_failure.passs", "scan_size, max_epochs, passes"),
         ("select.batchsize", "strategy, batch_size, order_seed"),
         ("dataset.size", "image_size"),

@@ -56,6 +56,7 @@ EXPERIMENTS = {
     "dvc exp run -S select.order_seed=1": FROM_SEED,
     "dvc exp run -S network.name=bn_unet": FROM_SEED,
     "dvc exp run -S select.strategy=k_center -S select.budget.count=300": FROM_SEED,
+    "dvc exp run -S select.strategy=pick_to_learn": FROM_SEED,
     "dvc exp run -S dataset.train_count=600 -S dataset.test_count=200 -S dataset.image_size=64 "
     "-S network.base_filters=8": STAGES,
 }

@@ -57,7 +57,9 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 def settings(seed: int = 1, bar: float = 0.8, rating_epochs: int | None = None, **changes: Any) -> Settings:
     few = BudgetParams(**{"count": 6, "epochs": 3, "steps": None, "averaged": 0.0, **changes})
     options: Section = NoOptions() if rating_epochs is None else RatingOptions(rating_epochs=rating_epochs)
-    return Settings(precision=0.9, bar=bar, batch_size=BATCH, seeds=2, seed=seed, budget=few, options=options)
+    return Settings(
+        precision=0.9, bar=bar, confidence=0.999, batch_size=BATCH, seeds=2, seed=seed, budget=few, options=options
+    )
 
 
 def begun(name: str, given: Settings) -> BudgetState:

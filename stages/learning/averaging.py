@@ -1,4 +1,4 @@
-"""The average of a network's weights over moments of its training (Izmailov et al., 2018)."""
+"""Averages of a network's weights over its training: over some moments (Izmailov et al., 2018), or a moving one."""
 
 from collections.abc import Mapping
 
@@ -43,3 +43,62 @@ class RunningAverage:
         """Go on from a `state` of the same network; other arrays may stand beside its own."""
         self._count = int(state["remembered"])
         self._mean = [state[f"average {n}"] for n in range(len(self._variables))] if self._count else []
+
+
+class MovingAverage:
+    """A twin of a network whose weights are the exponential moving average of its own (Polyak & Juditsky, 1992).
+
+    The statistics of batch normalisation move as fast as the weights do, so that they fit the average.
+
+    Parameters
+    ----------
+    network : keras.Model
+        The network that trains; the momentum of its batch normalisation is set.
+    decay : float
+        Share of the average that a step keeps, in [0, 1): .9 averages over some ten steps. With 0 the network is
+        its own twin, and nothing is done.
+
+    Attributes
+    ----------
+    network : keras.Model
+        The twin, which predicts.
+    """
+
+    def __init__(self, network: keras.Model, decay: float) -> None:
+        self._decay = decay
+        self.network: keras.Model = network
+        self._weights: list[tuple[keras.Variable, keras.Variable]] = []
+        self._statistics: list[tuple[keras.Variable, keras.Variable]] = []
+        if not decay:
+            return
+        for layer in network.layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.momentum = decay
+        self.network = keras.models.clone_model(network)
+        self._weights = list(zip(self.network.trainable_variables, network.trainable_variables, strict=True))
+        others = zip(self.network.non_trainable_variables, network.non_trainable_variables, strict=True)
+        # Random states are left alone.
+        self._statistics = [pair for pair in others if keras.backend.is_float_dtype(pair[0].dtype)]
+        self.begin()
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """The variables of the average, for checkpoints."""
+        return [average for average, _ in self._weights + self._statistics]
+
+    def begin(self) -> None:
+        """Set the average to the weights as they are."""
+        for average, variable in self._weights + self._statistics:
+            average.assign(variable)
+
+    def move(self) -> None:
+        """Move the average after a training step; part of its graph, so that nothing is copied in between."""
+        for average, variable in self._weights:
+            average.value.assign_sub((average.value - variable.value) * (1 - self._decay))
+        for average, variable in self._statistics:
+            average.value.assign(variable.value)
+
+    def put_back(self) -> None:
+        """Replace the weights by the average."""
+        for average, variable in self._weights + self._statistics:
+            variable.assign(average)

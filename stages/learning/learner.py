@@ -7,23 +7,21 @@ from typing import Self
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from stages.learning.averaging import RunningAverage
+from stages.learning.averaging import MovingAverage, RunningAverage
 from stages.learning.losses import LOSSES
 from stages.learning.optimizers import Adam
-from stages.learning.predictor import Predictor, as_fit, compare, in_blocks
+from stages.learning.predictor import Predictor, as_fit, in_blocks
 from stages.learning.protocol import PREDICTION_BATCH, Epoch
 from stages.learning.saving import bytes_of, load_with_optimizer, save_network, variables_of
 from stages.learning.scores import SCORES
 from stages.learning.statistics import BatchStatistics
 from stages.learning.tensorflow import precision_policy
+from stages.learning.training import TrainingStep
 from stages.learning.weights import renew_weights, take_over_weights
 from stages.networks.shared.build import build_network
-from stages.networks.shared.saved import find_not_finite
 from stages.pairs.layout import Block
 from stages.pairs.read import Pairs
-from stages.pipeline.errors import UserError
 from stages.pipeline.params.sections import Params
 
 
@@ -43,11 +41,12 @@ class Learner(Predictor):
     Parameters
     ----------
     network : keras.Model
-        Compiled with its optimizer.
+        Compiled with its optimizer. With ``training.average`` it trains, and a twin predicts whose weights are the
+        average of its own.
     pairs : Pairs
         The set.
     params : Params
-        ``score``, ``training.loss``, ``training.seed`` and ``training.statistics`` are used.
+        ``score`` and of ``training`` the loss, seed, statistics and average are used.
     batch_size : int
         Pairs of a training step.
 
@@ -58,18 +57,19 @@ class Learner(Predictor):
     """
 
     def __init__(self, network: keras.Model, pairs: Pairs, params: Params, batch_size: int) -> None:
-        super().__init__(network, pairs)
+        self._moving = MovingAverage(network, params.training.average)
+        super().__init__(self._moving.network, pairs)
+        self.trained = network
         self.batch_size = batch_size
         self.after_batch: Callable[[], None] = lambda: None
-        self._epochs = 0
         self._under_way: EpochUnderWay | None = None
         self._pair_score = SCORES[params.score]
-        self._loss = LOSSES[params.training.loss]
         self._seed = params.training.seed
         self._estimates = params.training.statistics == "estimated"
         self._statistics = BatchStatistics(self, batch_size)
         self._average = RunningAverage(network)
-        self._train_step = tf.function(self._train, input_signature=self._signature, autograph=False)
+        loss = LOSSES[params.training.loss]
+        self._train_step = TrainingStep(network, self._moving, loss, self.scaled, self._signature)
 
     @classmethod
     def new(cls, pairs: Pairs, params: Params, batch_size: int) -> Self:
@@ -101,12 +101,13 @@ class Learner(Predictor):
         UserError
             If there is no such file, or its network is built otherwise.
         """
-        take_over_weights(self.network, path)
+        take_over_weights(self.trained, path)
+        self._moving.begin()
 
     @property
     def policy(self) -> str:
         """Precision that the network computes in: "float32" or "mixed_bfloat16"."""
-        kinds = {layer.compute_dtype for layer in self.network.layers}
+        kinds = {layer.compute_dtype for layer in self.trained.layers}
         return "mixed_bfloat16" if "bfloat16" in kinds else "float32"
 
     def fit_epoch(self, positions: Sequence[int], steps: int | None = None, remember: Container[int] = ()) -> Epoch:
@@ -133,27 +134,37 @@ class Learner(Predictor):
             If the loss or a weight is no longer a finite number.
         """
         # The optimizer's step count tells one epoch from another, so that the order needs no state of its own.
-        step = int(self.network.optimizer.iterations.numpy())
+        step = int(self.trained.optimizer.iterations.numpy())
         epoch = self._under_way = self._under_way or EpochUnderWay(step)
         order = np.random.default_rng((self._seed, epoch.step)).permutation(np.asarray(positions))
         if steps is not None:
             order = order[: steps * self.batch_size]
         for block in self.pairs.stream(in_blocks(order, self.batch_size)[epoch.batches :]):
             sums, loss = self._train_step(*block)
-            if not np.isfinite(loss):
-                raise _diverged(f"the loss is {float(loss)}", self._epochs, self.network)
             epoch.batches += 1
             epoch.scores += float(self._pair_score(as_fit([sums], block)).sum())
-            epoch.losses += float(loss) * len(block.images)
+            epoch.losses += loss * len(block.images)
             if epoch.batches in remember:
                 self._average.remember()
             self.after_batch()
-        self._require_finite(self.network.variables)
+        self._train_step.require_finite(self.trained.variables)
         if self._estimates:
             self._statistics.due = np.asarray(positions)
         self._under_way = None
-        self._epochs += 1
         return Epoch(epoch.scores / len(order), epoch.losses / len(order))
+
+    def fit_step(self, positions: Sequence[int]) -> Epoch:
+        """Train once on some pairs, together; score and loss are those before the step, dropout on.
+
+        Raises
+        ------
+        UserError
+            If the loss is not a finite number.
+        """
+        block = self.pairs.read(positions)
+        sums, loss = self._train_step(*block)
+        self.after_batch()
+        return Epoch(float(self._pair_score(as_fit([sums], block)).mean()), loss)
 
     def score(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
         """Scores of some pairs; float64, shape (n,)."""
@@ -166,7 +177,8 @@ class Learner(Predictor):
 
     def renew(self) -> None:
         """Put fresh weights in place of the trained ones: the weights of a `new` learner."""
-        renew_weights(self.network, self._seed)
+        renew_weights(self.trained, self._seed)
+        self._moving.begin()
 
     def recall(self, positions: Sequence[int]) -> None:
         """Put the average in place of the weights, with statistics of batch normalisation estimated on some pairs.
@@ -185,13 +197,14 @@ class Learner(Predictor):
             If a weight is not finite, or the file cannot be written.
         """
         self._statistics.settle()
-        self._require_finite(variables_of(self.network))
-        save_network(self.network, path)
+        self._moving.put_back()
+        self._train_step.require_finite(variables_of(self.trained))
+        save_network(self.trained, path)
 
     @property
     def file_bytes(self) -> int:
         """About the size of a saved network."""
-        return bytes_of(self.network)
+        return bytes_of(self.trained)
 
     def state(self) -> dict[str, np.ndarray]:
         """Arrays on which further training depends: weights, optimizer, random states, average, the epoch under way.
@@ -201,18 +214,17 @@ class Learner(Predictor):
         UserError
             If any of it is not finite.
         """
-        variables = variables_of(self.network)
-        self._require_finite(variables)
+        variables = variables_of(self.trained) + self._moving.variables
+        self._train_step.require_finite(variables)
         arrays = {f"variable {number}": variable.numpy() for number, variable in enumerate(variables)}
         under_way = astuple(self._under_way) if self._under_way else ()
-        progress = {"epochs": np.array(self._epochs), "under way": np.array(under_way, dtype=np.float64)}
-        return {**arrays, **progress, "unsettled": self._statistics.due, **self._average.state()}
+        progress = {"under way": np.array(under_way, dtype=np.float64), "unsettled": self._statistics.due}
+        return {**arrays, **progress, **self._average.state()}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """Go on from a state of a learner of the same network."""
-        for number, variable in enumerate(variables_of(self.network)):
+        for number, variable in enumerate(variables_of(self.trained) + self._moving.variables):
             variable.assign(state[f"variable {number}"])
-        self._epochs = int(state["epochs"])
         self._statistics.due = state["unsettled"]
         self._average.restore(state)
         under_way = state["under way"].tolist()
@@ -221,24 +233,3 @@ class Learner(Predictor):
     def _stream(self, blocks: Iterable[np.ndarray]) -> Iterator[Block]:
         self._statistics.settle()
         return super()._stream(blocks)
-
-    def _require_finite(self, variables: Iterable[keras.Variable]) -> None:
-        if find_not_finite(variables) is not None:
-            raise _diverged("a weight is not finite", self._epochs, self.network)
-
-    def _train(self, images: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        with tf.GradientTape() as tape:
-            predicted = self.network(self.scaled(images), training=True)
-            loss = self._loss(targets, predicted)
-        variables = self.network.trainable_variables
-        self.network.optimizer.apply(tape.gradient(loss, variables), variables)
-        return compare(targets, predicted), loss
-
-
-def _diverged(sign: str, epochs: int, network: keras.Model) -> UserError:
-    """The line for a training that left the finite numbers after some epochs."""
-    rate = float(network.optimizer.learning_rate.numpy())
-    return UserError(
-        f"training diverged: {sign} in epoch {epochs + 1} at training.learning_rate = {rate:g}; "
-        "lower training.learning_rate or set training.precision_policy=float32"
-    )

@@ -47,7 +47,7 @@ def _learner(policy: Any) -> Any:
         score="tiered_iou",
         network=network_options("residual_unet", base_filters=FILTERS),
         training=TrainingParams(
-            learning_rate=0.001, loss="bce_dice", seed=0, precision_policy=policy, statistics="moving"
+            average=0.0, learning_rate=0.001, loss="bce_dice", seed=0, precision_policy=policy, statistics="moving"
         ),
     )
     layout = Layout(50, (SIZE, SIZE, 3), "uint8")

@@ -46,6 +46,9 @@ class StrategyLine(Line):
     """A way to choose, and the seed network that it needs."""
 
     goal: Literal["learn", "try", "skip"]
+    learning_rate: Any
+    average: Any
+    batch_size: Any
 
 
 class LossLine(Line):
@@ -85,6 +88,9 @@ NETWORK_OPTIONS = ("base_filters", "dropout", "batch_normalization", "momentum",
 
 # The key whose line gives another key its value where params.yaml says null.
 DEFAULTS = {
+    "training.learning_rate": "select.strategy",
+    "training.average": "select.strategy",
+    "seed_training.batch_size": "select.strategy",
     **{f"dataset.{key}": "dataset.name" for key in ("image_size", "train_count", "test_count")},
     **{f"network.{key}": "network.name" for key in NETWORK_OPTIONS},
     "training.loss": "network.name",

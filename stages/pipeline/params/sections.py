@@ -102,6 +102,11 @@ class TrainingParams(Section):
     loss: str = Field(
         description="for masks `bce_dice`, `binary_crossentropy`, `dice`; for classes `categorical_crossentropy`"
     )
+    average: float = Field(
+        ge=0,
+        lt=1,
+        description="predict by a moving average of the weights that keeps this share a step; 0 by the weights",
+    )
     seed: int = Field(ge=0, le=INT_MAX, description="random seed of weights, dropout and batches")
     precision_policy: Literal["auto", "float32", "mixed_bfloat16"] = Field(
         description="`float32`, `mixed_bfloat16`, or `auto`: bfloat16 where the hardware has it"
@@ -182,6 +187,7 @@ class Params(Section):
         description="the walk goes on once an epoch's mean score is above it; below 1.1 for `tiered_iou`, else below 1",
     )
     tolerance: float = Field(gt=0, le=1, description="a pair fails when its score is below `precision · tolerance`")
+    confidence: float = Field(gt=0, lt=1, description="confidence of the bounds on the share of fresh pairs that fail")
     score: str = Field(
         description="score of a pair: for masks `tiered_iou`, `iou`, `dice`; for classes `hit_rate`, `true_probability`"
     )

@@ -85,7 +85,8 @@ class State:
     def metrics(self) -> dict[str, Any]:
         """Figures for ``metrics/select.json``: the same keys for every strategy, so that runs can be compared.
 
-        A strategy replaces the values that stand here for what it does not do, and may add figures of its own.
+        A strategy replaces the values that stand here for what it does not do, and may add figures of its own. There is
+        a bound on fresh pairs only where leaving out pairs that were never chosen would have changed nothing.
         """
         return {
             "pool": self.pool,
@@ -101,6 +102,8 @@ class State:
             "pairs_trained": self.pairs_trained,
             "pairs_scored": self.pairs_scored,
             "stalled_rounds": 0,
+            "failing": None,
+            "bound": None,
             "score": self.score,
             "loss": self.loss,
         }

@@ -25,6 +25,8 @@ class Settings:
         The score that an epoch has to pass.
     bar : float
         A pair fails when its score is below it.
+    confidence : float
+        Of the bound on the share of fresh pairs that fail.
     batch_size : int
         Pairs of a training step.
     seeds : int
@@ -39,6 +41,7 @@ class Settings:
 
     precision: float
     bar: float
+    confidence: float
     batch_size: int
     seeds: int
     seed: int

@@ -1,0 +1,81 @@
+"""A training step as a graph: gradients, optimizer, and the moving average of the weights."""
+
+from collections.abc import Callable, Iterable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from stages.learning.averaging import MovingAverage
+from stages.learning.losses import Loss
+from stages.learning.predictor import compare
+from stages.networks.shared.saved import find_not_finite
+from stages.pipeline.errors import UserError
+
+
+class TrainingStep:
+    """A step of training on a batch of any size.
+
+    Parameters
+    ----------
+    network : keras.Model
+        The network that trains, compiled with its optimizer.
+    average : MovingAverage
+        The average of its weights, which moves with it.
+    loss : Loss
+        From targets and predictions to a number.
+    scaled : callable
+        From images as they are stored to images in [0, 1].
+    signature : list of tf.TensorSpec
+        Of a batch of images and targets.
+    """
+
+    def __init__(
+        self,
+        network: keras.Model,
+        average: MovingAverage,
+        loss: Loss,
+        scaled: Callable[[tf.Tensor], tf.Tensor],
+        signature: list[tf.TensorSpec],
+    ) -> None:
+        self._network = network
+        self._average = average
+        self._loss = loss
+        self._scaled = scaled
+        self._graph = tf.function(self._train, input_signature=signature, autograph=False)
+
+    def __call__(self, images: np.ndarray, targets: np.ndarray) -> tuple[tf.Tensor, float]:
+        """Train once; the sums that scores are computed from, and the loss, both before the step and dropout on.
+
+        Raises
+        ------
+        UserError
+            If the loss is not a finite number.
+        """
+        sums, loss = self._graph(images, targets)
+        if not np.isfinite(loss):
+            raise self._diverged(f"the loss is {float(loss)}")
+        return sums, float(loss)
+
+    def require_finite(self, variables: Iterable[keras.Variable]) -> None:
+        """Raise UserError if a weight is not a finite number."""
+        if find_not_finite(variables) is not None:
+            raise self._diverged("a weight is not finite")
+
+    def _train(self, images: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        with tf.GradientTape() as tape:
+            predicted = self._network(self._scaled(images), training=True)
+            loss = self._loss(targets, predicted)
+        variables = self._network.trainable_variables
+        self._network.optimizer.apply(tape.gradient(loss, variables), variables)
+        self._average.move()
+        return compare(targets, predicted), loss
+
+    def _diverged(self, sign: str) -> UserError:
+        step, rate = (
+            float(each.numpy()) for each in (self._network.optimizer.iterations, self._network.optimizer.learning_rate)
+        )
+        return UserError(
+            f"training diverged: {sign} in step {step:.0f} at training.learning_rate = {rate:g}; "
+            "lower training.learning_rate or set training.precision_policy=float32"
+        )

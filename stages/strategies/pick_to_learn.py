@@ -1,0 +1,232 @@
+"""Pick-to-Learn (Paccagnan, Campi & Garatti, 2023): failures join the core until every other pair passes.
+
+The pool is scanned until a few pairs fail; these join the core and are learnt in small steps, each together with pairs
+drawn again from the core. The end is certified twice: every pair outside the core passed under the network that is
+left, and by a theorem few fresh pairs fail (see learning/bounds.py). For the theorem, leaving out pairs that were
+never chosen must change nothing: neither the core, nor its order, nor a weight. So training does not depend on how
+many pairs passed, draws depend on the core and the step alone, and the learner verifies pairs in full batches, so that
+the bits of a score do not depend on the pairs around it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from stages.learning.bounds import bound_by_core
+from stages.learning.protocol import PREDICTION_BATCH, Learner
+from stages.pairs.tables import Choice
+from stages.pipeline.params.sections import INT_MAX, Section
+from stages.strategies.shared.state import Progress, Round, State
+from stages.strategies.shared.strategy import Pool, Settings
+
+MEMORY = 0.9  # of the running mean of the scores in training: about ten steps
+
+
+class Options(Section):
+    """How failures are picked and learnt."""
+
+    failures: int = Field(ge=1, le=INT_MAX, description="failing pairs that join the core before the next round")
+    replay_size: int = Field(
+        ge=2, le=65536, description="pairs of a training step: new ones, the others drawn from the core"
+    )
+    max_steps: int = Field(ge=1, le=INT_MAX, description="most training steps of a round")
+    max_passes: int = Field(ge=1, le=INT_MAX, description="most passes through the pool")
+
+
+@dataclass
+class Picks(State):
+    """How far the choice has come.
+
+    Attributes
+    ----------
+    seeds : int
+        Pairs that the core began with; they count neither as chosen nor as candidates in the bound.
+    confidence : float
+        Of the bound.
+    queue : list of int
+        Positions that the pass under way has still to test, in their order.
+    failed : list of int
+        Positions that failed since the last round and joined the core.
+    learning : bool
+        Whether a round is due or under way; else a scan is.
+    round_steps : int
+        Training steps of the round so far.
+    number : int
+        Rounds so far, by which networks are told apart.
+    running : float
+        Running mean of the scores in training.
+    stalled_rounds : int
+        Rounds that reached their most steps.
+    passes : int
+        Passes begun.
+    core_before : int
+        Size of the core when the pass under way began.
+    added : list of int
+        Pairs that each finished pass chose.
+    walked : int
+        Pairs tested in all passes.
+    counting : bool
+        Whether the passes are over and failures are counted alone, without training.
+    failing : list of int
+        Positions that failed in that count.
+    certified : bool, optional
+        Whether every pair outside the core passed under the last network; absent before the end.
+    tested_with : ndarray of int64, shape (n,)
+        Number of the network that each pair was tested with last; -1 before.
+    """
+
+    seeds: int = 0
+    confidence: float = 0.999
+    queue: list[int] = field(default_factory=list)
+    failed: list[int] = field(default_factory=list)
+    learning: bool = False
+    round_steps: int = 0
+    number: int = 0
+    running: float = 0.0
+    stalled_rounds: int = 0
+    passes: int = 0
+    core_before: int = 0
+    added: list[int] = field(default_factory=list)
+    walked: int = 0
+    counting: bool = False
+    failing: list[int] = field(default_factory=list)
+    certified: bool | None = None
+    tested_with: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64), compare=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.tested_with.size:
+            self.tested_with = np.full(self.pool, -1)
+
+    def progress(self) -> Progress:
+        """Pairs dealt with in the pass under way."""
+        whole = super().progress()
+        return whole._replace(done=self.pool - len(self.queue), figures={"pass": self.passes, **whole.figures})
+
+    def warnings(self) -> list[str]:
+        """Lines on rounds that stalled, and on an end without a certificate."""
+        lines = []
+        if self.stalled_rounds:
+            lines.append(
+                "a training round reached select.pick_to_learn.max_steps before its pairs passed; the choice goes on, "
+                "metrics/select.json counts such rounds as stalled_rounds"
+            )
+        if self.certified is False:
+            lines.append("select.pick_to_learn.max_passes are over and pairs still fail: no certificate")
+        return lines
+
+    def metrics(self) -> dict[str, Any]:
+        """Figures with passes, certificate and the bound on fresh pairs.
+
+        Pairs outside the core that fail in the end count as chosen in the bound.
+        """
+        chosen, failing = len(self.chosen) - self.seeds, len(self.failing)
+        candidates = self.pool - self.seeds
+        return {
+            **super().metrics(),
+            "certified": self.certified,
+            "passes": self.passes,
+            "added_by_pass": {str(number): added for number, added in enumerate(self.added, 1)},
+            "stalled_rounds": self.stalled_rounds,
+            "failing": failing,
+            "bound": {
+                "failing_share": bound_by_core(chosen + failing, candidates, self.confidence),
+                "chosen": chosen + failing,
+                "candidates": candidates,
+            },
+        }
+
+
+def start(pool: Pool, settings: Settings) -> Picks:
+    """A choice from an earlier core, or else from the seed pairs."""
+    chosen = [*pool.core] or [Choice(position, None) for position in range(settings.seeds)]
+    return Picks(
+        pool.size,
+        chosen,
+        tested=len(chosen),
+        seeds=sum(choice.score is None for choice in chosen),
+        confidence=settings.confidence,
+        running=settings.precision,
+        core_before=len(chosen),
+    )
+
+
+def choose(learner: Learner, state: Picks, settings: Settings) -> Iterator[Picks]:
+    """Scan until a few pairs fail, learn these, and so on until every pair outside the core passes one network."""
+    while state.certified is None:
+        if state.learning:
+            learn(learner, state, settings)
+        elif state.queue:
+            scan(learner, state, settings)
+        else:
+            begin_pass(state, settings)
+        yield state
+
+
+def begin_pass(state: Picks, settings: Settings) -> None:
+    """Queue the pairs that the present network has not been tested with; the end, if there are none.
+
+    The first pass goes in the pool's order, a later one begins with the lowest scores: a pair's place by its own last
+    score does not depend on other pairs.
+    """
+    if state.passes:
+        state.added.append(len(state.chosen) - state.core_before)
+    if state.counting:
+        state.certified = not state.failing
+        return
+    left = np.setdiff1d(np.flatnonzero(state.tested_with != state.number), state.positions)
+    if not left.size:
+        state.certified = True
+        return
+    state.counting = state.passes == settings.options.max_passes
+    state.passes += not state.counting
+    state.core_before = len(state.chosen)
+    state.queue = left[np.lexsort((left, state.scores[left]))].tolist()
+
+
+def scan(learner: Learner, state: Picks, settings: Settings) -> None:
+    """Test the next pairs, up to the failure that makes a round due; the scores behind it are thrown away."""
+    block = state.queue[:PREDICTION_BATCH]
+    scores = learner.verify(block)
+    state.pairs_scored += len(block)
+    failures = np.flatnonzero(scores < settings.bar)
+    room = len(block) if state.counting else settings.options.failures - len(state.failed)
+    count = int(failures[room - 1]) + 1 if len(failures) >= room else len(block)
+    tested = block[:count]
+    state.scores[tested] = scores[:count]
+    state.tested_with[tested] = state.number
+    state.queue = state.queue[count:]
+    state.walked += count
+    state.tested += count if state.passes == 1 else 0
+    found = [block[place] for place in failures[:room].tolist()]
+    if state.counting:
+        state.failing += found
+        return
+    state.chosen += [Choice(position, float(state.scores[position])) for position in found]
+    state.failed += found
+    state.learning = len(state.failed) == settings.options.failures or (bool(state.failed) and not state.queue)
+
+
+def learn(learner: Learner, state: Picks, settings: Settings) -> None:
+    """One training step on the new pairs and on a draw of the others; it ends the round once the new ones pass."""
+    others = [position for position in state.positions if position not in state.failed]
+    count = min(max(0, settings.options.replay_size - len(state.failed)), len(others))
+    drawn = np.random.default_rng((settings.seed, state.steps)).choice(len(others), count, replace=False)
+    batch = [*state.failed, *(others[place] for place in drawn.tolist())]
+    state.score, state.loss = learner.fit_step(batch)
+    state.steps += 1
+    state.round_steps += 1
+    state.pairs_trained += len(batch)
+    state.running = MEMORY * state.running + (1 - MEMORY) * state.score
+    for choice in state.chosen[-len(state.failed) :]:
+        choice.epochs += 1
+    learnt = state.running > settings.precision and bool((learner.score(state.failed) >= settings.bar).all())
+    if learnt or state.round_steps >= settings.options.max_steps:
+        state.stalled_rounds += not learnt
+        state.number += 1
+        state.learning, state.failed, state.round_steps = False, [], 0
+        rounds = Round(state.seeds + state.walked, len(state.chosen), state.running, state.loss, state.steps)
+        state.rounds.append(rounds)

@@ -1,0 +1,155 @@
+"""Pick-to-Learn on a learner whose answers depend on all it has learnt."""
+
+import copy
+import json
+import random
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stages.learning.protocol import PREDICTION_BATCH, Epoch
+from stages.pipeline.params.sections import BudgetParams
+from stages.strategies.pick_to_learn import Options, Picks, begin_pass, choose, start
+from stages.strategies.shared.strategy import Settings
+from tests.toys import Toy, ToyPool
+
+SEEDS = 2
+
+
+@dataclass
+class Named(Toy):
+    """A learner that knows pairs by their names; each step throws its dice anew, and a step on a pair helps it.
+
+    Attributes
+    ----------
+    names : sequence of int
+        The name of the pair at each position.
+    steps : list of tuple of int
+        Names of the pairs of each training step.
+    """
+
+    names: Sequence[int]
+    seed: int = 0
+    talent: float = 0.8
+    diligence: float = 0.7
+    steps: list[tuple[int, ...]] = field(default_factory=list)
+    history: int = 0
+
+    def fit_step(self, positions: Sequence[int]) -> Epoch:
+        names = tuple(self.names[position] for position in positions)
+        self.steps.append(names)
+        self.history = zlib.crc32(repr(names).encode(), self.history)
+        throw = random.Random(f"{self.seed} {self.history}")
+        return Epoch(throw.uniform(0.9, 1.1) if throw.random() < self.diligence else throw.uniform(0.5, 0.9), 0.1)
+
+    def score(self, positions: Sequence[int]) -> np.ndarray:
+        return np.array([self._score_of(self.names[position]) for position in positions])
+
+    def verify(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
+        assert len(positions) <= PREDICTION_BATCH
+        return self.score([int(position) for position in positions])
+
+    def _score_of(self, name: int) -> float:
+        throw = random.Random(f"{self.seed} {self.history} {name}")
+        learnt = 1 - (1 - self.talent) * 0.98 ** len(self.steps)
+        return throw.uniform(0.8, 1.1) if throw.random() < learnt else throw.uniform(0, 0.8)
+
+
+def settings_of(failures: int = 2, replay_size: int = 6, max_steps: int = 8, max_passes: int = 30) -> Settings:
+    options = Options(failures=failures, replay_size=replay_size, max_steps=max_steps, max_passes=max_passes)
+    budget = BudgetParams(count=1, epochs=1, steps=None, averaged=0.0)
+    return Settings(0.85, 0.8, 0.95, 10, SEEDS, 0, budget, options)
+
+
+def picked(learner: Named, settings: Settings) -> Picks:
+    """Choose to the end."""
+    state = start(ToyPool(len(learner.names)), settings)
+    for _ in choose(learner, state, settings):
+        pass
+    return state
+
+
+learners = st.builds(
+    lambda size, *dice: Named(range(size), *dice),
+    st.integers(SEEDS, 150),
+    st.integers(0, 10**9),
+    st.floats(0.5, 1),
+    st.floats(0.3, 1),
+)
+all_settings = st.builds(settings_of, st.integers(1, 4), st.integers(2, 12), st.integers(1, 8), st.integers(1, 30))
+
+
+@given(learners, all_settings, st.data())
+def test_leaving_out_pairs_that_were_never_chosen_changes_nothing(
+    learner: Named, settings: Settings, data: st.DataObject
+) -> None:
+    """The assumption of the bound."""
+    again = copy.deepcopy(learner)
+    state = picked(learner, settings)
+    others = sorted(set(range(state.pool)) - set(state.positions))
+    left_out = data.draw(st.sets(st.sampled_from(others))) if others else set()
+    again.names = [name for name in range(state.pool) if name not in left_out]
+    smaller = picked(again, settings)
+    assert [again.names[position] for position in smaller.positions] == state.positions
+    assert again.steps == learner.steps
+    assert smaller.number == state.number
+
+
+@given(learners, all_settings)
+def test_a_certified_core_is_one_whose_network_predicts_all_other_pairs(learner: Named, settings: Settings) -> None:
+    state = picked(learner, settings)
+    others = sorted(set(range(state.pool)) - set(state.positions))
+    scores = learner.score(others)
+    assert state.certified == bool((scores >= settings.bar).all())
+    assert sorted(state.failing) == [pair for pair, score in zip(others, scores, strict=True) if score < settings.bar]
+    np.testing.assert_array_equal(state.scores[others], scores)
+    assert state.passes == len(state.added) - state.counting <= settings.options.max_passes
+    assert len(state.chosen) == SEEDS + sum(state.added)
+    figures = state.metrics()
+    assert figures["bound"]["chosen"] == len(state.chosen) - SEEDS + len(state.failing)
+
+
+@given(learners, all_settings)
+def test_a_step_trains_on_the_new_pairs_and_on_others_of_the_core_once_each(learner: Named, settings: Settings) -> None:
+    state = picked(learner, settings)
+    place = {choice.position: order for order, choice in enumerate(state.chosen)}
+    sizes = []
+    for names in learner.steps:
+        assert len(set(names)) == len(names) <= max(settings.options.replay_size, settings.options.failures)
+        newest = [name for name in names if place[name] == max(map(place.__getitem__, names))]
+        assert newest
+        sizes.append(len(names))
+    assert (state.steps, state.pairs_trained) == (len(learner.steps), sum(sizes))
+    assert sum(choice.epochs for choice in state.chosen) >= state.steps
+    assert len(state.rounds) == state.number >= state.stalled_rounds
+
+
+@given(learners, all_settings, st.randoms(use_true_random=False))
+def test_a_choice_goes_on_from_a_copy_of_any_step_to_the_same_end(
+    learner: Named, settings: Settings, any_step: random.Random
+) -> None:
+    straight = copy.deepcopy(learner)
+    expected = picked(straight, settings)
+    state = start(ToyPool(len(learner.names)), settings)
+    for _ in choose(learner, state, settings):
+        if any_step.random() < 0.1:
+            break
+    resumed = state.restored(json.loads(json.dumps(state.plain())), state.arrays())
+    for _ in choose(learner, resumed, settings):
+        pass
+    assert resumed == expected
+    np.testing.assert_array_equal(resumed.scores, expected.scores)
+    assert learner.steps == straight.steps
+
+
+def test_a_later_pass_begins_with_the_pairs_that_scored_lowest() -> None:
+    state = start(ToyPool(6), settings_of())
+    state.passes, state.number = 1, 3
+    state.scores[:] = [np.nan, np.nan, 0.9, 0.85, 0.9, 1.0]
+    state.tested_with[:] = [-1, -1, 2, 2, 2, 3]
+    begin_pass(state, settings_of())
+    assert state.queue == [3, 2, 4]
