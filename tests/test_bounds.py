@@ -46,5 +46,5 @@ def test_a_test_set_as_bad_as_the_bound_says_would_seldom_look_so_good(
 ) -> None:
     failing = int(share * pairs)
     bound = bound_by_test(failing, pairs, confidence)
-    assert failing / pairs < bound <= 1
+    assert failing / pairs <= bound <= 1
     assert binom.cdf(failing, pairs, bound) == pytest.approx(1 - confidence if failing < pairs else 1, abs=1e-6)

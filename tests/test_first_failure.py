@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.learning.protocol import Epoch
@@ -179,7 +179,6 @@ def article_s_loop(learner: ToyLearner, pool: int, seeds: int, options: Settings
 
 
 @given(cases)
-@settings(deadline=None, max_examples=250)
 def test_the_walk_is_the_article_s_loop(case: Case) -> None:
     literal = copy.deepcopy(case.learner)
     told = article_s_loop(literal, case.pool, case.seeds, case.settings)
@@ -193,7 +192,6 @@ def test_the_walk_is_the_article_s_loop(case: Case) -> None:
 
 
 @given(cases)
-@settings(deadline=None, max_examples=100)
 def test_the_counts_of_work_are_those_of_the_work_done(case: Case) -> None:
     walk, learner = case.walk()
     assert walk.epochs == len(learner.trained)
@@ -202,7 +200,6 @@ def test_the_counts_of_work_are_those_of_the_work_done(case: Case) -> None:
 
 
 @given(cases)
-@settings(deadline=None, max_examples=100)
 def test_little_is_scored_in_vain_and_never_more_at_once_than_a_batch(case: Case) -> None:
     walk, learner = case.walk()
     walked = case.pool - case.seeds
@@ -219,7 +216,6 @@ def test_blocks_grow_to_the_batch_where_nothing_fails() -> None:
 
 
 @given(cases)
-@settings(deadline=None, max_examples=100)
 def test_epochs_belong_to_the_pair_whose_failure_led_to_them(case: Case) -> None:
     walk, learner = case.walk()
     last_pairs = [positions[-1] for positions in learner.trained]
@@ -233,7 +229,6 @@ def test_epochs_belong_to_the_pair_whose_failure_led_to_them(case: Case) -> None
 
 
 @given(cases | certified_cases, st.data())
-@settings(deadline=None, max_examples=100)
 def test_a_walk_goes_on_from_a_copy_of_any_step_to_the_same_end(case: Case, data: st.DataObject) -> None:
     learner, walk = copy.deepcopy(case.learner), begun(case.pool, case.seeds)
     steps = sum(1 for _ in choose(learner, walk, case.settings))
@@ -248,7 +243,6 @@ def test_a_walk_goes_on_from_a_copy_of_any_step_to_the_same_end(case: Case, data
 
 
 @given(cases)
-@settings(deadline=None, max_examples=60)
 def test_every_epoch_and_every_block_of_a_scan_is_a_step(case: Case) -> None:
     learner, walk = copy.deepcopy(case.learner), begun(case.pool, case.seeds)
     before = (0, 0)
@@ -340,7 +334,6 @@ def test_the_strategy_is_found_by_its_name() -> None:
 
 
 @given(cases)
-@settings(deadline=None, max_examples=60)
 def test_the_course_of_a_walk_is_a_line_a_training_round_and_one_for_its_end(case: Case) -> None:
     walk, _ = case.walk()
     assert walk.rounds[-1] == (walk.tested, len(walk.chosen), walk.score, walk.loss, walk.epochs)
@@ -350,7 +343,6 @@ def test_the_course_of_a_walk_is_a_line_a_training_round_and_one_for_its_end(cas
 
 
 @given(certified_cases)
-@settings(deadline=None, max_examples=200)
 def test_a_certificate_is_what_a_fresh_test_of_every_pair_finds(case: Case) -> None:
     walk, learner = case.walk()
     found = learner.verify(range(case.pool))
@@ -364,7 +356,6 @@ def test_a_certificate_is_what_a_fresh_test_of_every_pair_finds(case: Case) -> N
 
 
 @given(certified_cases)
-@settings(deadline=None, max_examples=100)
 def test_the_first_pass_does_not_know_of_those_to_come(case: Case) -> None:
     alone, learner = Case(case.learner, case.pool, case.seeds, with_passes(case.settings, 1)).walk()
     walk, longer = case.walk()

@@ -122,7 +122,6 @@ def test_results_agree_with_each_other(reproduced: Path) -> None:
     assert pixels == 12 * 32 * 32
 
 
-@pytest.mark.slow
 def test_evaluate_finds_no_failure_where_select_certifies_that_there_is_none(project: Path) -> None:
     succeed(project, "dvc", "exp", "run", *CERTIFIED)
     select, evaluate = metrics(project, "select"), metrics(project, "evaluate")

@@ -69,12 +69,13 @@ def write_figures(count: int, chosen: int) -> None:
     select = {
         "strategy": "first_failure", "rows": count, "rows_digest": "0123456789abcdef", "pool": count, "tested": count,
         "selected": chosen, "certified": None, "passes": 1, "added_by_pass": {"1": chosen - 2}, "steps": 50,
-        "pairs_trained": 1234, "stalled_rounds": 0, "seconds": 3.0, "threads": 2, "processor": "a processor",
+        "pairs_trained": 1234, "stalled_rounds": 0, "failing": None, "bound": None,
+        "independent": True, "seconds": 3.0, "threads": 2, "processor": "a processor",
         "resolved": {"precision_policy": "float32"},
     }  # fmt: skip
     of_kind = {"pairs": 4, "score": 0.875, "min_score": 0.25, "below_bar": 3}
     evaluate = {
-        "test": of_kind, "rejected": {**of_kind, "pairs": count - chosen}, "chosen": {**of_kind, "pairs": chosen},
+        "test": {**of_kind, "failing_share_at_most": 0.99}, "rejected": {**of_kind, "pairs": count - chosen}, "chosen": {**of_kind, "pairs": chosen},
         "leaks": {"test_pairs": 0, "dropped": 0}, "bar": 0.8075, "seconds": 4.0,
     }  # fmt: skip
     for name, values in (("audit", audit), ("seed", seed), ("select", select), ("evaluate", evaluate)):
@@ -146,6 +147,12 @@ def test_the_report_answers_with_the_figures_of_the_run(written: Written) -> Non
     assert "seed_training.batch_size 10" in found
 
 
+PICKED = {
+    "strategy": "pick_to_learn", "certified": True, "failing": 0,
+    "bound": {"failing_share": 0.0321, "chosen": 28, "candidates": 1198},
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("name", "changes", "sentence"),
     [
@@ -161,6 +168,11 @@ def test_the_report_answers_with_the_figures_of_the_run(written: Written) -> Non
             "Not certified: the last pass that select.first_failure.max_passes allows",
         ),
         ("select", {"strategy": "random", "certified": None}, "This strategy gives no certificate; 3 pairs"),
+        ("select", PICKED, "Certified. The network that is saved scores every pair outside the core"),
+        ("select", PICKED, "Counted: 0 of the 1,170 pairs outside the core fail"),
+        ("select", PICKED, "By theorem: at most 3.21 % of fresh pairs fail, since 28 of 1,198 pairs were enough"),
+        ("select", PICKED, "By test set: 3 of 4 test pairs fail, so at most 99 % of fresh ones do"),
+        ("select", {**PICKED, "independent": False}, "It does not apply as it stands"),
         ("select", {"stalled_rounds": 1}, "1 training round ended at select.first_failure.max_epochs"),
         ("select", {"stalled_rounds": 4}, "4 training rounds ended at select.first_failure.max_epochs"),
         ("audit", {"leaking_test_pairs": 7}, "7 test pairs share an image with the pool"),

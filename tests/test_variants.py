@@ -140,7 +140,6 @@ def test_a_network_of_one_s_own_is_trained(project: Path) -> None:
     assert metrics(project, "seed")["resolved"]["loss"] == "bce_dice"
 
 
-@pytest.mark.slow
 def test_a_data_set_a_strategy_and_a_score_of_one_s_own_work_together(project: Path) -> None:
     for kind in ("data set", "strategy", "score"):
         add(project, kind)

@@ -43,12 +43,12 @@ class NetworkLine(Line):
 
 
 class StrategyLine(Line):
-    """A way to choose, and the seed network that it needs."""
+    """A way to choose, the seed network that it needs, and how networks learn for it."""
 
     goal: Literal["learn", "try", "skip"]
-    learning_rate: Any
-    average: Any
-    batch_size: Any
+    learning_rate: Any = 0.001
+    average: Any = 0
+    batch_size: Any = 10
 
 
 class LossLine(Line):
