@@ -75,7 +75,8 @@ def write_figures(count: int, chosen: int) -> None:
     }  # fmt: skip
     of_kind = {"pairs": 4, "score": 0.875, "min_score": 0.25, "below_bar": 3}
     evaluate = {
-        "test": {**of_kind, "failing_share_at_most": 0.99}, "rejected": {**of_kind, "pairs": count - chosen}, "chosen": {**of_kind, "pairs": chosen},
+        "test": {**of_kind, "failing_share_at_most": 0.99}, "rejected": {**of_kind, "pairs": count - chosen},
+        "chosen": {**of_kind, "pairs": chosen},
         "leaks": {"test_pairs": 0, "dropped": 0}, "bar": 0.8075, "seconds": 4.0,
     }  # fmt: skip
     for name, values in (("audit", audit), ("seed", seed), ("select", select), ("evaluate", evaluate)):
