@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.learning.optimizers import Adam
-from stages.learning.saving import load_network, load_with_optimizer
+from stages.learning.saving import RANDOM, load_network, load_with_optimizer, save_network
 from stages.pairs.layout import Layout
 from tests import tiny
 from tests.damage import examples, line_of, refused
@@ -36,7 +36,7 @@ def members(tmp_path_factory: pytest.TempPathFactory) -> Members:
     network.compile(optimizer=Adam(0.01))
     network.optimizer.build(network.trainable_variables)
     path = tmp_path_factory.mktemp("model") / "network.keras"
-    network.save(path)
+    save_network(network, path)
     with zipfile.ZipFile(path) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
@@ -106,7 +106,6 @@ DAMAGES: dict[str, tuple[Callable[[Members], bytes], str]] = {
     ),
     "a moment that is missing": (lambda m: with_weights(m, lambda f: f.pop("optimizer/vars/3")), "Skipping variable"),
     "no moments": (lambda m: with_weights(m, lambda f: f.pop("optimizer")), ""),
-    "no random state": (lambda m: with_weights(m, lambda f: f.pop("layers/dropout/vars/random_state")), ""),
 }
 
 
@@ -151,6 +150,16 @@ def test_training_does_not_go_on_without_an_optimizer(folder: Path) -> None:
     keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Conv2D(1, 1)]).save(MODEL)
     assert load_network(MODEL).output_shape == (None, 16, 16, 1)
     assert refused(lambda: load_with_optimizer(MODEL)).startswith("models/core.keras: holds no optimizer")
+
+
+@pytest.mark.parametrize("random", [None, b"[]", b"[[1, 2], [3, 4]]", b'["x"]', b"[7.5, 1]", b"no JSON"])
+def test_training_does_not_go_on_without_the_random_states(
+    members: Members, folder: Path, random: bytes | None
+) -> None:
+    others = {name: content for name, content in members.items() if name != RANDOM}
+    MODEL.write_bytes(packed(others if random is None else {**others, RANDOM: random}))
+    assert load_network(MODEL).output_shape == (None, 16, 16, 1)
+    assert refused(lambda: load_with_optimizer(MODEL)).startswith("models/core.keras: holds no random states")
 
 
 def predictions(path: Path) -> np.ndarray:

@@ -3,7 +3,6 @@
 import keras
 from keras import layers
 
-from stages.networks.shared.layers import BatchNormalization, Conv2DTranspose, Dropout
 from stages.pairs.layout import Layout
 from stages.pipeline.params.sections import NetworkParams
 
@@ -14,13 +13,13 @@ def build(options: NetworkParams, layout: Layout) -> keras.Model:
     assert filters is not None
     images = keras.Input(layout.image_shape)
     x = layers.Conv2D(filters, 3, padding="same", activation="relu")(images)
-    fine = BatchNormalization(momentum=0.9)(x)
+    fine = layers.BatchNormalization(momentum=0.9)(x)
     x = layers.MaxPooling2D(2)(fine)
-    x = Dropout(0.1)(x)
+    x = layers.Dropout(0.1)(x)
     x = layers.Conv2D(2 * filters, 3, padding="same", activation="relu")(x)
-    x = BatchNormalization(momentum=0.9)(x)
+    x = layers.BatchNormalization(momentum=0.9)(x)
     x = layers.Conv2D(2 * filters, 3, padding="same", activation="relu")(x)
-    x = Conv2DTranspose(filters, 3, strides=2, padding="same")(x)
+    x = layers.Conv2DTranspose(filters, 3, strides=2, padding="same")(x)
     x = layers.Concatenate()([x, fine])
     x = layers.Conv2D(filters, 3, padding="same", activation="relu")(x)
     probabilities = layers.Conv2D(1, 1, activation="sigmoid", dtype="float32")(x)

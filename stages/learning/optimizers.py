@@ -4,9 +4,9 @@ import keras
 import tensorflow as tf
 
 
-@keras.saving.register_keras_serializable(package="traincore")
+@keras.saving.register_keras_serializable(package="traincore")  # to be cloned
 class Adam(keras.optimizers.Adam):
-    """Keras' Adam (Kingma & Ba, 2015) through TensorFlow's fused kernel; its state is saved as Keras saves it."""
+    """Keras' Adam (Kingma & Ba, 2015) through TensorFlow's fused kernel; its state is Keras' own."""
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
         """Move one variable and its two moments."""

@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from stages.networks.shared.layers import BatchNormalization, Dropout, convolve
+from stages.networks.shared.layers import convolve
 from stages.pairs.layout import Layout
 from stages.pipeline.params.sections import NetworkParams
 
@@ -30,13 +30,13 @@ def build(options: NetworkParams, layout: Layout) -> keras.Model:
         skip = convolve(x, filters * 2**level, 3, options)
         x = _normalize(skip, options)
         if level == DEPTH - 1:
-            skip = x = Dropout(rate * SKIP_DROPOUT)(x)
+            skip = x = layers.Dropout(rate * SKIP_DROPOUT)(x)
         skips.append(skip)
         x = layers.MaxPooling2D(2)(x)
 
     x = _normalize(convolve(x, filters * 2**DEPTH, 3, options), options)
     x = _normalize(convolve(x, filters * 2**DEPTH, 3, options), options)
-    x = Dropout(rate)(x)
+    x = layers.Dropout(rate)(x)
 
     for level in reversed(range(DEPTH)):
         x = layers.UpSampling2D(2)(x)
@@ -47,10 +47,10 @@ def build(options: NetworkParams, layout: Layout) -> keras.Model:
 
     if options.head_filters:
         x = _normalize(convolve(x, options.head_filters, 3, options), options)
-    x = Dropout(rate * SKIP_DROPOUT)(x)
+    x = layers.Dropout(rate * SKIP_DROPOUT)(x)
     probabilities = layers.Conv2D(1, 1, activation="sigmoid", dtype="float32")(x)
     return keras.Model(images, probabilities, name="bn_unet")
 
 
 def _normalize(x: keras.KerasTensor, options: NetworkParams) -> keras.KerasTensor:
-    return BatchNormalization(momentum=options.momentum)(x) if options.batch_normalization else x
+    return layers.BatchNormalization(momentum=options.momentum)(x) if options.batch_normalization else x

@@ -16,7 +16,7 @@ from stages.pipeline.params.sections import NetworkParams
 # The file may come from a stranger: its parts may come from these modules alone, not from those of Keras that read
 # files or download.
 MODULES = re.compile(
-    r"stages\.networks\..+|builtins|keras(\.(layers|initializers|regularizers|constraints|activations|ops|optimizers"
+    r"builtins|keras(\.(layers|initializers|regularizers|constraints|activations|ops|optimizers"
     r"|losses)|\.src\.(models|ops)\..+)?"
 )
 

@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from stages.networks.shared.layers import Dropout, convolve
+from stages.networks.shared.layers import convolve
 from stages.pairs.layout import Layout
 from stages.pipeline.params.sections import NetworkParams
 
@@ -26,7 +26,7 @@ def build(options: NetworkParams, layout: Layout) -> keras.Model:
         x = convolve(x, filters * 2**level, 3, options)
         x = convolve(x, filters * 2**level, 3, options)
         if level >= DEPTH - 1:
-            x = Dropout(rate)(x)
+            x = layers.Dropout(rate)(x)
         if level < DEPTH:
             skips.append(x)
             x = layers.MaxPooling2D(2)(x)

@@ -3,7 +3,6 @@
 import keras
 from keras import layers
 
-from stages.networks.shared.layers import BatchNormalization, Conv2DTranspose, Dropout
 from stages.pairs.layout import Layout
 from stages.pipeline.params.sections import NetworkParams
 
@@ -27,17 +26,17 @@ def build(options: NetworkParams, layout: Layout) -> keras.Model:
         x = _residual_level(x, filters * 2**level, momentum)
         skips.append(x)
         x = layers.MaxPooling2D(2)(x)
-        x = Dropout(rate / 2 if level == 0 else rate)(x)
+        x = layers.Dropout(rate / 2 if level == 0 else rate)(x)
 
     x = _residual_level(x, filters * 2**DEPTH, momentum)
 
     for level in reversed(range(DEPTH)):
-        x = Conv2DTranspose(filters * 2**level, 3, strides=2, padding="same")(x)
+        x = layers.Conv2DTranspose(filters * 2**level, 3, strides=2, padding="same")(x)
         x = layers.Concatenate()([x, skips[level]])
-        x = Dropout(rate)(x)
+        x = layers.Dropout(rate)(x)
         x = _residual_level(x, filters * 2**level, momentum)
 
-    x = Dropout(rate / 2)(x)
+    x = layers.Dropout(rate / 2)(x)
     probabilities = layers.Conv2D(1, 1, activation="sigmoid", dtype="float32")(x)
     return keras.Model(images, probabilities, name="residual_unet")
 
@@ -51,10 +50,10 @@ def _residual_level(x: keras.KerasTensor, filters: int, momentum: float) -> kera
 
 def _residual_block(x: keras.KerasTensor, filters: int, momentum: float) -> keras.KerasTensor:
     y = layers.ReLU()(x)
-    y = BatchNormalization(momentum=momentum)(y)
+    y = layers.BatchNormalization(momentum=momentum)(y)
     y = layers.Conv2D(filters, 3, padding="same")(y)
-    y = BatchNormalization(momentum=momentum)(y)
+    y = layers.BatchNormalization(momentum=momentum)(y)
     y = layers.ReLU()(y)
     y = layers.Conv2D(filters, 3, padding="same")(y)
-    y = BatchNormalization(momentum=momentum)(y)
+    y = layers.BatchNormalization(momentum=momentum)(y)
     return layers.Add()([y, x])

@@ -4,6 +4,7 @@ from importlib import import_module
 
 import keras
 
+from stages.networks.shared.layers import speed_up
 from stages.pairs.layout import Layout
 from stages.pipeline.params.sections import NetworkParams
 
@@ -30,4 +31,5 @@ def build_network(options: NetworkParams, layout: Layout, policy: str, seed: int
     keras.config.set_dtype_policy(policy)
     keras.utils.set_random_seed(seed % 2**32)
     network: keras.Model = import_module(f"stages.networks.{options.name}").build(options, layout)
+    speed_up(network)
     return network

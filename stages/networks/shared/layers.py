@@ -1,10 +1,12 @@
 """Layers that compute what Keras' own do, in fewer passes over memory.
 
-They work in float32 and in mixed_bfloat16, on processors and GPUs, on images of shape (n, h, w, c).
+They work in float32 and in mixed_bfloat16, on processors and GPUs, on images of shape (n, h, w, c). A network is built
+and saved with Keras' own layers, so that its file needs none of this: `speed_up` and `as_keras` swap them.
 """
 
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,7 +15,7 @@ import tensorflow as tf
 from stages.pipeline.params.sections import NetworkParams
 
 
-@keras.saving.register_keras_serializable(package="traincore")
+@keras.saving.register_keras_serializable(package="traincore")  # to be cloned
 class BatchNormalization(keras.layers.BatchNormalization):
     """Keras' batch normalisation in TensorFlow's fused kernel.
 
@@ -27,7 +29,13 @@ class BatchNormalization(keras.layers.BatchNormalization):
     # Set while `estimating`: the share of the averages that the batch at hand is to make up.
     _share: tf.Tensor | None = None
 
-    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+    @staticmethod
+    def can_replace(layer: keras.layers.BatchNormalization) -> bool:
+        """Whether a layer of Keras normalises the channels of images, with all its weights."""
+        of_images = layer.input_spec.ndim == 4 and layer.axis in (-1, 3)
+        return bool(of_images and layer.center and layer.scale)
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None, mask: None = None) -> tf.Tensor:
         """Normalise by the batch in training and while estimating, by the averages otherwise."""
         learning = (bool(training) and self.trainable) or self._share is not None
         dtype = inputs.dtype
@@ -56,44 +64,23 @@ class BatchNormalization(keras.layers.BatchNormalization):
         average.value.assign_sub((average.value - value) * share)
 
 
-@contextmanager
-def estimating(network: keras.Model, share: tf.Tensor) -> Iterator[None]:
-    """Have batch normalisation move its averages towards a batch by a share, while all else is as in prediction.
+@keras.saving.register_keras_serializable(package="traincore")  # to be cloned
+class Dropout(keras.layers.Dropout):
+    """Keras' dropout by a random bit or a few an element, where Keras draws a float.
 
-    Parameters
-    ----------
-    network : keras.Model
-        The network to call within; a graph that is traced within keeps to it.
-    share : Tensor of float32, shape ()
-        Weight of the batch in the new averages, in [0, 1]; at 1 the averages before have no part.
-    """
-    found = [layer for layer in network.layers if isinstance(layer, BatchNormalization)]
-    for layer in found:
-        layer._share = share
-    try:
-        yield
-    finally:
-        for layer in found:
-            layer._share = None
-
-
-@keras.saving.register_keras_serializable(package="traincore")
-class Dropout(keras.layers.Layer):
-    """Dropout that draws a random bit or a few an element, where Keras draws a float.
-
-    Parameters
-    ----------
-    rate : float
-        Share of elements set to zero in training, in [0, 1); rounded to a multiple of 1/256.
+    The rate is rounded to a multiple of 1/256.
     """
 
     STEPS = 8  # binary digits of a rate
 
-    def __init__(self, rate: float, **options: object) -> None:
-        super().__init__(**options)
-        self.rate = rate
-        self.seed_generator = keras.random.SeedGenerator()
-        self._kept_of_256 = max(1, round((1 - rate) * 2**self.STEPS))
+    @staticmethod
+    def can_replace(layer: keras.layers.Dropout) -> bool:
+        """Whether a layer of Keras drops each element by itself."""
+        return layer.noise_shape is None and layer.rate < 1
+
+    @property
+    def _kept_of_256(self) -> int:
+        return max(1, round((1 - self.rate) * 2**self.STEPS))
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Drop elements in training, and scale the others up to keep the mean."""
@@ -112,18 +99,6 @@ class Dropout(keras.layers.Layer):
             return inputs * self._factors(drawn, inputs), gradient
 
         return drop(inputs)
-
-    def get_config(self) -> dict[str, object]:
-        """Arguments that make this layer again."""
-        return {**super().get_config(), "rate": self.rate}
-
-    def save_own_variables(self, store: MutableMapping[str, np.ndarray]) -> None:
-        """Save the random state, so that a loaded network drops what this one would have dropped."""
-        store["random_state"] = self.seed_generator.state.numpy()
-
-    def load_own_variables(self, store: Mapping[str, np.ndarray]) -> None:
-        """Load the random state."""
-        self.seed_generator.state.assign(store["random_state"])
 
     def _factors(self, drawn: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
         """Factors of the elements, 0 or the same number above 1, by a random bit each."""
@@ -151,17 +126,15 @@ class Dropout(keras.layers.Layer):
         return tf.reshape(tf.bitcast(bits, tf.uint8), [-1])[:count]
 
 
-def convolve(x: keras.KerasTensor, filters: int, size: int, options: NetworkParams) -> keras.KerasTensor:
-    """Convolve by ``size`` × ``size``, keeping height and width, then ReLU; the initialiser is an option."""
-    convolution = keras.layers.Conv2D(
-        filters, size, padding="same", activation="relu", kernel_initializer=str(options.initializer)
-    )
-    return convolution(x)
-
-
-@keras.saving.register_keras_serializable(package="traincore")
+@keras.saving.register_keras_serializable(package="traincore")  # to be cloned
 class Conv2DTranspose(keras.layers.Conv2DTranspose):
     """Keras' transposed convolution with a bias gradient that is right in bfloat16, too."""
+
+    @staticmethod
+    def can_replace(layer: keras.layers.Conv2DTranspose) -> bool:
+        """Whether a layer of Keras has a bias, and nothing out of the ordinary."""
+        plain = layer.output_padding is None and tuple(layer.dilation_rate) == (1, 1)
+        return bool(plain and layer.use_bias and layer.data_format == "channels_last")
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Convolve, then add the bias."""
@@ -177,3 +150,65 @@ def _add_bias(outputs: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, object]:
         return upstream, tf.reduce_sum(upstream, axis=(0, 1, 2))
 
     return tf.nn.bias_add(outputs, bias), gradient
+
+
+def convolve(x: keras.KerasTensor, filters: int, size: int, options: NetworkParams) -> keras.KerasTensor:
+    """Convolve by ``size`` × ``size``, keeping height and width, then ReLU; the initialiser is an option."""
+    convolution = keras.layers.Conv2D(
+        filters, size, padding="same", activation="relu", kernel_initializer=str(options.initializer)
+    )
+    return convolution(x)
+
+
+FAST = {
+    keras.layers.BatchNormalization: BatchNormalization,
+    keras.layers.Dropout: Dropout,
+    keras.layers.Conv2DTranspose: Conv2DTranspose,
+}
+
+
+def speed_up(network: keras.Model) -> None:
+    """Have a network's layers of Keras compute by the layers here, in place, where these do the same."""
+    # These have the state of Keras' own and other methods, so that nothing has to be copied.
+    for layer in network._flatten_layers():
+        fast: Any = FAST.get(type(layer))
+        if fast and fast.can_replace(layer):
+            turn_into(fast, layer)
+
+
+@contextmanager
+def as_keras(network: keras.Model) -> Iterator[None]:
+    """Have a network's layers be Keras' own, to save it."""
+    swapped = [layer for layer in network._flatten_layers() if type(layer) in FAST.values()]
+    for layer in swapped:
+        turn_into(type(layer).__base__, layer)
+    try:
+        yield
+    finally:
+        speed_up(network)
+
+
+def turn_into(kind: type, thing: object) -> None:
+    """Give a layer or an optimizer the methods of another class, one with the same state."""
+    object.__setattr__(thing, "__class__", kind)  # Keras' own __setattr__ would track it as a part
+
+
+@contextmanager
+def estimating(network: keras.Model, share: tf.Tensor) -> Iterator[None]:
+    """Have batch normalisation move its averages towards a batch by a share, while all else is as in prediction.
+
+    Parameters
+    ----------
+    network : keras.Model
+        The network to call within; a graph that is traced within keeps to it.
+    share : Tensor of float32, shape ()
+        Weight of the batch in the new averages, in [0, 1]; at 1 the averages before have no part.
+    """
+    found = [layer for layer in network.layers if isinstance(layer, BatchNormalization)]
+    for layer in found:
+        layer._share = share
+    try:
+        yield
+    finally:
+        for layer in found:
+            layer._share = None

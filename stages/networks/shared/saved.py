@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from stages.networks.shared import layers  # noqa: F401  registers layers of saved networks
+from stages.networks.shared.layers import speed_up
 from stages.pipeline.errors import UserError
 
 
@@ -44,6 +44,7 @@ def read_network(path: Path, with_optimizer: bool = True) -> keras.Model:
             warnings.filterwarnings("error", "Skipping", UserWarning)
             network: keras.Model = keras.saving.load_model(path, compile=with_optimizer, safe_mode=True)
         _check_network(network)
+    speed_up(network)
     return network
 
 
