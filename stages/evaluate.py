@@ -28,7 +28,7 @@ from stages.pipeline.checkpoints import Checkpoint, State, resumable
 from stages.pipeline.disk import require_space
 from stages.pipeline.entry import run
 from stages.pipeline.errors import UserError
-from stages.pipeline.files import atomic, digest, read_output, write_json
+from stages.pipeline.files import atomic, damaged_output, digest, read_arrays, read_output, write_json
 from stages.pipeline.params import load
 from stages.pipeline.progress import Progress
 
@@ -37,11 +37,9 @@ SHOWN = 20  # predictions that are kept to be looked at, of test and of rejected
 
 
 class Predictor(Protocol):
-    """What is needed of a network: a set, and how the predictions of its pairs fit."""
+    """What is needed of a network: how the predictions of pairs fit."""
 
-    pairs: Pairs
-
-    def fits(self, positions: Sequence[int]) -> Iterator[Fit]: ...
+    def fits(self, positions: np.ndarray) -> Iterator[Fit]: ...
 
 
 OUTPUTS = (paths.EVALUATE_METRICS, paths.SCORES_CURVE, paths.SUSPECTS, paths.TEST_SCORES, paths.WORST)
@@ -53,6 +51,7 @@ def main() -> None:
     pool, test = Pairs(paths.POOL), Pairs(paths.TEST)
     chosen = read_output(paths.CORE_TABLE, read_rows, len(pool))
     rejecting = read_output(paths.REJECTED, read_scores, len(pool))
+    verified = read_output(paths.VERIFIED, _read_verified, len(pool))
     leaking = read_output(paths.LEAKS, read_leaks, len(test))
     if len(leaking) and params.evaluate.on_leak == "fail":
         raise UserError(
@@ -67,16 +66,20 @@ def main() -> None:
 
     network = saving.load_network(paths.CORE_MODEL)
     inputs = {"pool": pool.digest, "test": test.digest}
-    inputs |= {path.name: digest(path) for path in (paths.CORE_MODEL, paths.CORE_TABLE)}
+    inputs |= {path.name: digest(path) for path in (paths.CORE_MODEL, paths.CORE_TABLE, paths.VERIFIED)}
     machine = {"threads": threads, "processor": processor()}
     with (
         resumable("evaluate", params, inputs, machine, keep=False) as saved,
         atomic(*OUTPUTS) as (metrics, curve, suspects, test_scores, worst),
     ):
         require_space(paths.EVALUATE_METRICS, 200 * (len(pool) + len(test)))
-        with Progress("evaluate", len(test) + len(pool), "pair") as progress:
-            of_test, of_pool = predictor.Predictor(network, test), predictor.Predictor(network, pool)
-            test_table, pool_table = _fit([of_test, of_pool], progress, saved)
+        of_test, of_pool = predictor.Predictor(network, test), predictor.Predictor(network, pool)
+        left = np.setdiff1d(np.arange(len(pool)), verified["rows"])  # the others were fitted by this very network
+        test_table, left_table = _fit({of_test: np.arange(len(test)), of_pool: left}, saved)
+        pool_table = np.empty((len(pool), test_table.shape[1]))
+        pool_table[left] = left_table
+        if len(verified["rows"]):
+            pool_table[verified["rows"]] = verified["fits"]
         rows = {
             "test": np.setdiff1d(np.arange(len(test)), dropped),
             "rejected": np.setdiff1d(np.arange(len(pool)), np.concatenate([chosen, excluded])),
@@ -109,7 +112,6 @@ def main() -> None:
                 "leaks": {"test_pairs": len(leaking), "dropped": len(dropped)},
                 "bar": params.bar,
                 "seconds": saved.seconds(),
-                "threads": threads,
             },
         )
 
@@ -196,25 +198,35 @@ def _predictions(
     return {f"{name}_rows": rows, f"{name}_predictions": predict(rows)}
 
 
-def _fit(predictors: Sequence[Predictor], progress: Progress, saved: Checkpoint) -> list[np.ndarray]:
-    """Tables of how the predictions of whole sets fit, one set after the other, from where an interrupted run was."""
-    sets = range(len(predictors))
+def _read_verified(path: Path, count: int) -> dict[str, np.ndarray]:
+    """Rows whose fits stage ``select`` knows, and these fits; a reader for `read_output`."""
+    arrays = read_arrays(path)
+    if arrays.keys() != {"rows", "fits"} or len(arrays["rows"]) != len(arrays["fits"]):
+        raise damaged_output(path, "not the rows and fits of pairs")
+    if not np.isin(arrays["rows"], np.arange(count)).all():
+        raise damaged_output(path, f"it names other rows than those of {count} pairs")
+    return arrays
+
+
+def _fit(asked: Mapping[Predictor, np.ndarray], saved: Checkpoint) -> list[np.ndarray]:
+    """Tables of how the predictions of some rows fit, one set after the other, from where an interrupted run was."""
     found = saved.found.arrays if saved.found else {}
-    tables = [[found[f"set {number}"]] if f"set {number}" in found else [] for number in sets]
+    tables = [[found[f"set {number}"]] if f"set {number}" in found else [] for number in range(len(asked))]
     done = sum(len(block) for blocks in tables for block in blocks)
-    if saved.found:
-        progress.go_on(done)
 
     def state() -> State:
-        arrays = {f"set {number}": np.concatenate(tables[number]) for number in sets if tables[number]}
+        arrays = {f"set {number}": np.concatenate(blocks) for number, blocks in enumerate(tables) if blocks}
         return State({}, arrays)
 
-    for predictor, blocks in zip(predictors, tables, strict=True):
-        for fit in predictor.fits(range(sum(map(len, blocks)), len(predictor.pairs))):
-            blocks.append(fit.table())
-            done += len(blocks[-1])
-            progress.show(done)
-            saved.save_if_due(state)
+    with Progress("evaluate", sum(map(len, asked.values())), "pair") as progress:
+        if saved.found:
+            progress.go_on(done)
+        for (predictor, rows), blocks in zip(asked.items(), tables, strict=True):
+            for fit in predictor.fits(rows[sum(map(len, blocks)) :]):
+                blocks.append(fit.table())
+                done += len(blocks[-1])
+                progress.show(done)
+                saved.save_if_due(state)
     return [np.concatenate(blocks) for blocks in tables]
 
 

@@ -27,6 +27,7 @@ METRICS = {
     "seed": paths.SEED_METRICS,
     "select": paths.SELECT_METRICS,
     "evaluate": paths.EVALUATE_METRICS,
+    "record": paths.CORE_RECORD,
 }
 TEMPLATE = Path("stages/drawing/report.html")
 

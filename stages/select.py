@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stages.learning.protocol import PREDICTION_BATCH
 from stages.learning.tensorflow import processor, set_up_tensorflow
 from stages.pairs.layout import Origins
 from stages.pairs.tables import HEADER, with_origins, write_csv
@@ -25,20 +26,33 @@ from stages.strategies.shared.state import Round, State
 from stages.strategies.shared.strategy import Settings, strategy_of
 
 if TYPE_CHECKING:
+    from stages.learning.board import Board
     from stages.learning.learner import Learner
 
-OUTPUTS = (paths.CORE_MODEL, paths.CORE, paths.CORE_TABLE, paths.REJECTED, paths.SELECT_METRICS, paths.WALK_CURVE)
+OUTPUTS = (
+    paths.CORE_MODEL,
+    paths.CORE_RECORD,
+    paths.CORE,
+    paths.CORE_TABLE,
+    paths.REJECTED,
+    paths.VERIFIED,
+    paths.SELECT_METRICS,
+    paths.WALK_CURVE,
+)
 
 
 def main() -> None:
-    """Write the core as a set, as a table and as a network, the metrics, and the choice by training round."""
+    """Write the core as a set, as a table and as a network with its record, and how it was chosen."""
     params = load("select")
     pool = open_pool(params.select)
     strategy, settings = strategy_of(params.select.strategy), _settings(params)
     state = strategy.start(pool, settings)
     threads = set_up_tensorflow()
-    from stages.learning.learner import Learner  # imports TensorFlow: bad input need not wait for that
+    # These import TensorFlow: bad input need not wait for that.
+    from stages.learning.board import Board
+    from stages.learning.learner import Learner
 
+    board = Board("select")
     pairs = pool.pairs
     learner = Learner.load(paths.SEED_MODEL, pairs, params, params.select.batch_size)
     machine = {"threads": threads, "processor": processor(), "precision_policy": learner.policy}
@@ -46,13 +60,13 @@ def main() -> None:
     inputs = {"pool": pool.digest, "seed": digest(paths.SEED_MODEL), "start": start}
     with (
         resumable("select", params, inputs, machine) as saved,
-        atomic(*OUTPUTS) as (model, core, table, rejected, metrics, curve),
+        atomic(*OUTPUTS) as (model, record, core, table, rejected, verified, metrics, curve),
     ):
         require_space(paths.CORE_MODEL, 4 * learner.file_bytes)  # two checkpoints, the network and a copy of it
         if saved.found:
             state = state.restored(saved.found.plain["state"], saved.found.arrays)
             learner.restore(saved.found.arrays)
-        _carry_out(strategy.choose(learner, state, settings), state, learner, saved)
+        _carry_out(strategy.choose(learner, state, settings), state, learner, saved, board)
         learner.save(model)
         rows = pairs.order[state.positions]
         require_space(paths.CORE, replace(pairs.layout, count=len(rows)).bytes)
@@ -61,20 +75,28 @@ def main() -> None:
         write_csv(table, *with_origins(HEADER, _table(state, rows), rows, origins))
         scores = _rejected(state, pairs.order)
         write_csv(rejected, *with_origins(["row", "score"], list(scores.items()), [*scores], origins))
+        positions, fits = state.verified()
+        np.savez_compressed(verified, allow_pickle=False, rows=pairs.order[positions], fits=fits)
         write_csv(curve, Round._fields, state.rounds)
         write_json(
-            metrics,
+            record,
             {
                 "strategy": params.select.strategy,
                 "rows": pairs.layout.count,
                 "rows_digest": pairs.digest,
                 "excluded_digest": digest_of_rows(np.setdiff1d(np.arange(pairs.layout.count), pairs.order)),
+                "bar": params.bar,
+                "score": params.score,
+                **machine,
+            },
+        )
+        write_json(
+            metrics,
+            {
+                "strategy": params.select.strategy,
                 **state.metrics(),
                 "independent": _independent(origins, params.select.order_seed),
                 "seconds": saved.seconds(),
-                "resolved": {"bar": params.bar, "score": params.score, "precision_policy": learner.policy},
-                "threads": threads,
-                "processor": processor(),
             },
         )
 
@@ -88,11 +110,12 @@ def _settings(params: Params) -> Settings:
         seeds=params.seed_training.count,
         seed=params.training.seed,
         budget=params.select.budget,
+        retrain=params.select.retrain,
         options=params.select.options,
     )
 
 
-def _carry_out(steps: Iterator[State], state: State, learner: "Learner", saved: Checkpoint) -> None:
+def _carry_out(steps: Iterator[State], state: State, learner: "Learner", saved: Checkpoint, board: "Board") -> None:
     """Choose to the end, show how far the choice has come, and save it now and then."""
 
     def all_of_it() -> Saved:
@@ -103,8 +126,14 @@ def _carry_out(steps: Iterator[State], state: State, learner: "Learner", saved: 
     with Progress("select", begun.total, begun.unit) as progress:
         if saved.found:
             progress.go_on(begun.done)
+        drawn = 0
         for _ in steps:
             _show(state, progress)
+            if board.is_on:
+                board.show(state.steps, state.progress().figures)
+                new = state.positions[drawn : drawn + PREDICTION_BATCH]
+                board.show_pairs(drawn, learner.pairs.read(new))
+                drawn += len(new)
             saved.save_if_due(all_of_it)
         saved.save(all_of_it())
 

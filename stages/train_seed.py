@@ -1,6 +1,7 @@
 """Stage ``train_seed``: train a fresh network on the first pairs until it knows them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from stages.learning.protocol import Epoch, Learner
 from stages.learning.tensorflow import processor, set_up_tensorflow
@@ -17,9 +18,12 @@ from stages.pipeline.params.sections import Params
 from stages.pipeline.progress import Progress
 from stages.strategies.shared.pool import earlier_model, open_pool
 
+OUTPUTS = (paths.SEED_MODEL, paths.SEED_RECORD, paths.SEED_METRICS, paths.SEED_CURVE)
+Watch = Callable[[int, Mapping[str, Any]], object]  # takes an epoch's number and figures
+
 
 def main() -> None:
-    """Write the seed network, its metrics, and its score and loss by epoch."""
+    """Write the seed network with its record, its metrics, and its score and loss by epoch."""
     params = load("train_seed")
     pool = open_pool(params.select)
     pairs = pool.pairs
@@ -31,8 +35,12 @@ def main() -> None:
         )
     earlier = earlier_model(params.select)
     threads = set_up_tensorflow()
-    from stages.learning import learner  # imports TensorFlow, which takes seconds that bad input need not wait for
+    from stages.learning import (
+        board,
+        learner,
+    )  # import TensorFlow, which takes seconds that bad input need not wait for
 
+    watched = board.Board("train_seed")
     student = learner.Learner.new(pairs, params, params.seed_training.batch_size)
     inputs = {"pool": pool.digest}
     if earlier:
@@ -41,7 +49,7 @@ def main() -> None:
     machine = {"threads": threads, "processor": processor(), "precision_policy": student.policy}
     with (
         resumable("train_seed", params, inputs, machine) as saved,
-        atomic(paths.SEED_MODEL, paths.SEED_METRICS, paths.SEED_CURVE) as (model, metrics, curve),
+        atomic(*OUTPUTS) as (model, record, metrics, curve),
     ):
         require_space(paths.SEED_MODEL, 4 * student.file_bytes)  # two checkpoints, the network and a copy of it
         epochs: list[Epoch] = []
@@ -58,7 +66,7 @@ def main() -> None:
             if saved.found:
                 progress.go_on(len(epochs))
             if params.seed_training.goal != "skip" and not earlier:
-                train(student, seeds, params, epochs, progress)
+                train(student, seeds, params, epochs, progress, watched.show)
         saved.save(state())
         student.save(model)
         write_csv(curve, ["epoch", "score", "loss"], [[number, *epoch] for number, epoch in enumerate(epochs, 1)])
@@ -70,28 +78,33 @@ def main() -> None:
                 "score": epochs[-1].score if epochs else None,
                 "loss": epochs[-1].loss if epochs else None,
                 "seconds": saved.seconds(),
-                "resolved": {
-                    "image_size": pairs.layout.image_shape[0],
-                    "base_filters": params.network.base_filters,
-                    "dropout": params.network.dropout,
-                    "loss": params.training.loss,
-                    "score": params.score,
-                    "goal": params.seed_training.goal,
-                    "precision_policy": student.policy,
-                },
-                "threads": threads,
-                "processor": processor(),
+            },
+        )
+        write_json(
+            record,
+            {
+                "image_size": pairs.layout.image_shape[0],
+                "base_filters": params.network.base_filters,
+                "dropout": params.network.dropout,
+                "loss": params.training.loss,
+                "score": params.score,
+                "goal": params.seed_training.goal,
+                **machine,
             },
         )
 
 
-def train(learner: Learner, seeds: Sequence[int], params: Params, epochs: list[Epoch], progress: Progress) -> None:
+def train(
+    learner: Learner, seeds: Sequence[int], params: Params, epochs: list[Epoch], progress: Progress, watch: Watch
+) -> None:
     """Train on the seed pairs until an epoch's score passes the precision.
 
     Parameters
     ----------
     epochs : list of Epoch
         Those done so far; each further one is added.
+    watch : callable
+        Called after each epoch with its number and its figures.
 
     Raises
     ------
@@ -111,6 +124,7 @@ def train(learner: Learner, seeds: Sequence[int], params: Params, epochs: list[E
             )
         epochs.append(learner.fit_epoch(seeds))
         progress.show(len(epochs), score=epochs[-1].score, loss=epochs[-1].loss)
+        watch(len(epochs), epochs[-1]._asdict())
 
 
 def _warn_of_empty_masks(pairs: Pairs, seeds: Sequence[int], progress: Progress) -> None:

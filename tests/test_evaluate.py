@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,16 @@ import pytest
 
 from stages import audit, evaluate
 from stages.evaluate import _fit, _suspects, summarize
+from stages.learning.predictor import Predictor
+from stages.learning.saving import load_network
 from stages.learning.scores import Fit, LabelFit, MaskFit, PixelCounts, distribution, hit_rate, shares_below, tiered_iou
 from stages.pairs.layout import Origins
+from stages.pairs.read import Pairs
 from stages.pairs.tables import read_rows, write_csv
 from stages.pipeline import paths
 from stages.pipeline.checkpoints import Checkpoint
 from stages.pipeline.errors import UserError
 from stages.pipeline.files import read_arrays, read_output
-from stages.pipeline.progress import Progress
 from tests import pixelwise
 from tests.conftest import Change
 from tests.sets import write_set
@@ -118,12 +120,11 @@ def test_shares_below_a_score_grow_from_none_to_all() -> None:
 class Counting:
     """A predictor whose fits tell positions; it is interrupted before some block."""
 
-    def __init__(self, count: int, stop_before: int | None = None) -> None:
-        self.pairs: Any = range(count)
+    def __init__(self, stop_before: int | None = None) -> None:
         self.stop_before = stop_before
         self.asked: list[int] = []
 
-    def fits(self, positions: Sequence[int]) -> Iterator[Fit]:
+    def fits(self, positions: np.ndarray) -> Iterator[Fit]:
         for start in range(0, len(positions), 3):
             block = np.array(positions[start : start + 3], dtype=np.float64)
             if self.stop_before is not None and block[0] >= self.stop_before:
@@ -135,13 +136,13 @@ class Counting:
 def test_an_interrupted_evaluation_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRAINCORE_CHECKPOINT_SECONDS", "0")
     (tmp_path / "straight").mkdir()
-    first, second = ([Counting(7), Counting(10, stop_before=stop)] for stop in (6, None))
-    with Progress("evaluate", 17, "pair") as progress:
-        straight = _fit([Counting(7), Counting(10)], progress, Checkpoint(tmp_path / "straight", "evaluate"))
-        with pytest.raises(KeyboardInterrupt):
-            _fit(first, progress, Checkpoint(tmp_path, "evaluate"))
-        resumed = _fit(second, progress, Checkpoint(tmp_path, "evaluate"))
-    assert [old.asked + new.asked for old, new in zip(first, second, strict=True)] == [list(range(7)), list(range(10))]
+    rows = (np.arange(7), np.array([0, 1, 2, 4, 5, 6, 7, 9, 12, 20]))
+    first, second, undisturbed = ([Counting(), Counting(stop)] for stop in (6, None, None))
+    straight = _fit(dict(zip(undisturbed, rows, strict=True)), Checkpoint(tmp_path / "straight", "evaluate"))
+    with pytest.raises(KeyboardInterrupt):
+        _fit(dict(zip(first, rows, strict=True)), Checkpoint(tmp_path, "evaluate"))
+    resumed = _fit(dict(zip(second, rows, strict=True)), Checkpoint(tmp_path, "evaluate"))
+    assert [old.asked + new.asked for old, new in zip(first, second, strict=True)] == [each.tolist() for each in rows]
     assert second[0].asked == []
     np.testing.assert_array_equal(resumed[1], straight[1])
     assert [len(table) for table in resumed] == [7, 10]
@@ -192,6 +193,7 @@ def stage(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     pixelwise.save(pixelwise.network())
     write_csv(paths.CORE_TABLE, ["row", "order", "score", "epochs"], [(1, 0, None, 0)])
     write_csv(paths.REJECTED, ["row", "score"], [(0, 1.1), (2, 0.9), (3, None), (4, 1.0), (5, 0.95)])
+    np.savez(paths.VERIFIED, rows=np.empty(0, np.int64), fits=np.empty((0, 0)))
     write_csv(paths.LEAKS, audit.HEADER, LEAK_LINES)
     folder = workspace / "stages/none"
     folder.mkdir()
@@ -207,6 +209,41 @@ def figures() -> dict[str, Any]:
 def lines_of(path: Path) -> list[list[str]]:
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.reader(file))
+
+
+def test_pairs_that_were_verified_are_not_predicted_again(stage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluate.main()
+    expected, suspects = figures(), paths.SUSPECTS.read_bytes()
+    pool = Predictor(load_network(paths.CORE_MODEL), Pairs(paths.POOL))
+    rows = np.array([4, 0, 3])
+    np.savez(paths.VERIFIED, rows=rows, fits=np.concatenate([fit.table() for fit in pool.fits(rows)]))
+    asked: list[list[int]] = []
+    fits = Predictor.fits
+
+    def watched(self: Predictor, rows: np.ndarray) -> Iterator[Fit]:
+        asked.append(rows.tolist())
+        return fits(self, rows)
+
+    monkeypatch.setattr(Predictor, "fits", watched)
+    evaluate.main()
+    assert {**figures(), "seconds": 0} == {**expected, "seconds": 0}
+    assert paths.SUSPECTS.read_bytes() == suspects
+    assert asked == [list(range(TEST)), [1, 2, 5]]
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"rows": np.array([1])},
+        {"rows": np.array([1]), "fits": np.empty((2, 9))},
+        {"rows": np.array([POOL]), "fits": np.empty((1, 9))},
+        {"rows": np.array([-1]), "fits": np.empty((1, 9))},
+    ],
+)
+def test_fits_of_other_pairs_end_in_one_line(stage: Path, arrays: dict[str, np.ndarray]) -> None:
+    np.savez(paths.VERIFIED, **arrays)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"^data/verified\.npz: damaged: .*; `dvc checkout --force .*` restores it$"):
+        evaluate.main()
 
 
 def test_leaking_test_pairs_are_counted_and_stay(stage: Path) -> None:

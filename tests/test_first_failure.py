@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.learning.protocol import Epoch
+from stages.learning.protocol import Epoch, Verified
 from stages.pairs.tables import Choice
 from stages.pipeline.params.sections import BudgetParams
 from stages.strategies.first_failure import Options, Walk, choose, start
@@ -62,8 +62,9 @@ class ToyLearner(Toy):
         self.scored.append(positions)
         return np.array([self.score_of(position) for position in positions])
 
-    def verify(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
-        return self.score([int(position) for position in positions])
+    def verify(self, positions: Sequence[int] | np.ndarray) -> Verified:
+        scores = self.score([int(position) for position in positions])
+        return Verified(scores, scores[:, None])
 
     def score_of(self, position: int) -> float:
         throw = self._throw(position)
@@ -81,7 +82,7 @@ def settings_of(
     passes: Any = "until_certified" if max_passes > 1 else 1
     options = Options(scan_size=scan_size, max_epochs=max_epochs, passes=passes, max_passes=max(2, max_passes))
     budget = BudgetParams(count=1, epochs=1, steps=None, averaged=0.0)
-    return Settings(precision, bar, 0.999, batch_size, seeds, 0, budget, options)
+    return Settings(precision, bar, 0.999, batch_size, seeds, 0, budget, 0, options)
 
 
 def with_passes(settings: Settings, passes: int) -> Settings:
@@ -345,7 +346,7 @@ def test_the_course_of_a_walk_is_a_line_a_training_round_and_one_for_its_end(cas
 @given(certified_cases)
 def test_a_certificate_is_what_a_fresh_test_of_every_pair_finds(case: Case) -> None:
     walk, learner = case.walk()
-    found = learner.verify(range(case.pool))
+    found = learner.score(range(case.pool))
     if walk.certified:
         assert (found >= case.settings.bar).all()
     assert walk.certified is not None

@@ -446,6 +446,14 @@ def test_an_earlier_core_is_gone_on_from_by_the_walk_alone(change: Change) -> No
         load("select")
 
 
+def test_a_network_that_began_fresh_is_not_retrained(change: Change) -> None:
+    change(**{"select.retrain": 100})
+    assert load("select").select.retrain == 100
+    change(**{"select.strategy": "random"})
+    with pytest.raises(UserError, match=r"select\.retrain is 100, allowed is 0 for strategy random"):
+        load("select")
+
+
 @pytest.mark.parametrize("marks", [(b"\xef\xbb\xbf", b"\n"), (b"", b"\r\n")], ids=["byte order mark", "CRLF"])
 def test_a_file_from_another_editor_is_the_same_file(workspace: Path, marks: tuple[bytes, bytes]) -> None:
     path, expected = workspace / "params.yaml", load("select")

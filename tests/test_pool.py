@@ -45,7 +45,7 @@ def write_earlier(
     (folder / "core.keras").touch()
     walked = {"strategy": "first_failure", "excluded_digest": digest_of_rows(np.array(left_out, dtype=np.int64))}
     values = {"rows": KNOWN, "rows_digest": Pairs(paths.POOL).digest_of(KNOWN), **walked, **changes}
-    (folder / "select.json").write_text(json.dumps(values))
+    (folder / "core.json").write_text(json.dumps(values))
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def options(**changes: Any) -> SelectParams:
 def walk_of(pool: Pool, seeds: int) -> Walk:
     """A walk of the pool before its first step."""
     budget = BudgetParams(count=1, epochs=1, steps=None, averaged=0.0)
-    return start(pool, Settings(0.5, 0.5, 0.999, 1, seeds, 0, budget, options=None))
+    return start(pool, Settings(0.5, 0.5, 0.999, 1, seeds, 0, budget, 0, options=None))
 
 
 def test_by_default_it_is_walked_as_it_stands(folder: Path) -> None:
@@ -125,7 +125,7 @@ def test_what_was_left_out_of_an_earlier_walk_is_left_out_again(folder: Path) ->
     assert pool.pairs.order.tolist() == [3, 6, 8, 10, 11, 1, 2, 4, 5, 7]
     for rows in ("", "6\n", "0\n1\n"):
         (folder / "earlier.csv").write_text(f"row\n{rows}")
-        with pytest.raises(UserError, match=r"first/select\.json: the earlier core was chosen without other pairs"):
+        with pytest.raises(UserError, match=r"first/core\.json: the earlier core was chosen without other pairs"):
             open_pool(options(start_from="first", exclude="earlier.csv"))
 
 
@@ -136,7 +136,7 @@ def test_what_was_left_out_of_an_earlier_walk_is_left_out_again(folder: Path) ->
         ({"rows": 7}, "does not begin with the 7 pairs"),
         ({"rows": 13}, "does not begin with the 13 pairs"),
         ({"rows": True}, "does not begin with"),
-        ({"strategy": "random"}, "a core of strategy 'random', allowed is first_failure"),
+        ({"strategy": "random"}, "a core of strategy 'random', allowed are first_failure and pick_to_learn"),
         ({"core": "row,order,score,epochs\n8,0,,0\n"}, "first/core.csv: line 2: row is '8'"),
         ({"core": "row\n3\n"}, "first/core.csv: first line 'row', expected a column 'score'"),
         (
@@ -154,10 +154,10 @@ def test_an_earlier_core_of_another_pool_is_refused(folder: Path, changes: dict[
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", "\0"])
-def test_metrics_that_are_none_are_refused(folder: Path, content: str) -> None:
+def test_a_record_that_is_none_are_refused(folder: Path, content: str) -> None:
     write_earlier(folder / "first")
-    (folder / "first/select.json").write_text(content)
-    with pytest.raises(UserError, match=r"first/select\.json: (damaged: |not the metrics of an earlier selection: )"):
+    (folder / "first/core.json").write_text(content)
+    with pytest.raises(UserError, match=r"first/core\.json: (damaged: |not the record of an earlier selection: )"):
         open_pool(options(start_from="first"))
 
 
@@ -168,5 +168,5 @@ def test_a_folder_without_a_network_is_refused(folder: Path) -> None:
     (folder / "first/core.keras").unlink()
     with pytest.raises(UserError, match=r"first/core\.keras: missing; select\.start_from has to hold"):
         earlier_model(options(start_from="first"))
-    with pytest.raises(UserError, match=r"nosuch/select\.json"):
+    with pytest.raises(UserError, match=r"nosuch/core\.json"):
         open_pool(options(start_from="nosuch"))

@@ -1,6 +1,6 @@
 """The seed stage's loop: until the precision is passed, or its epochs are used up."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +34,17 @@ def params(max_epochs: int, precision: float = 0.5, goal: Any = "learn") -> Para
     return Params.model_construct(precision=precision, seed_training=options)
 
 
+def unseen(number: int, figures: Mapping[str, Any]) -> None:
+    """Nobody watches."""
+
+
 def test_it_trains_until_an_epochs_score_is_above_the_precision() -> None:
     learner = Climbing()
     epochs: list[Epoch] = []
+    watched: dict[int, Mapping[str, Any]] = {}
     with Progress("test", 20, "epoch") as progress:
-        train(learner, range(3), params(20), epochs, progress)
+        train(learner, range(3), params(20), epochs, progress, watched.__setitem__)
+    assert watched == {number: epoch._asdict() for number, epoch in enumerate(epochs, 1)}
     assert [epoch.score for epoch in epochs] == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
     assert learner.trained == [[0, 1, 2]] * 6
 
@@ -48,13 +54,13 @@ def test_it_goes_on_from_the_epochs_that_are_done(done: int) -> None:
     learner = Climbing()
     epochs = [learner.fit_epoch(range(3)) for _ in range(done)]
     with Progress("test", 20, "epoch") as progress:
-        train(learner, range(3), params(20), epochs, progress)
+        train(learner, range(3), params(20), epochs, progress, unseen)
     assert [epoch.score for epoch in epochs] == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
 
 
 def test_too_few_epochs_end_in_a_line_that_says_how_far_it_came_and_what_to_try() -> None:
     with Progress("test", 4, "epoch") as progress, pytest.raises(UserError) as caught:
-        train(Climbing(), range(3), params(4), [], progress)
+        train(Climbing(), range(3), params(4), [], progress, unseen)
     line = str(caught.value)
     assert "\n" not in line
     for said in ("max_epochs = 4", "0.4000", "precision = 0.5", "try", "learning_rate"):
@@ -64,7 +70,7 @@ def test_too_few_epochs_end_in_a_line_that_says_how_far_it_came_and_what_to_try(
 def test_a_seed_that_has_but_to_try_goes_on_with_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
     epochs: list[Epoch] = []
     with Progress("test", 4, "epoch") as progress:
-        train(Climbing(), range(3), params(4, goal="try"), epochs, progress)
+        train(Climbing(), range(3), params(4, goal="try"), epochs, progress, unseen)
     assert len(epochs) == 4
     assert "warning: seed_training.max_epochs are over" in capsys.readouterr().err
 

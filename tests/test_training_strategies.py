@@ -58,7 +58,15 @@ def settings(seed: int = 1, bar: float = 0.8, rating_epochs: int | None = None, 
     few = BudgetParams(**{"count": 6, "epochs": 3, "steps": None, "averaged": 0.0, **changes})
     options: Section = NoOptions() if rating_epochs is None else RatingOptions(rating_epochs=rating_epochs)
     return Settings(
-        precision=0.9, bar=bar, confidence=0.999, batch_size=BATCH, seeds=2, seed=seed, budget=few, options=options
+        precision=0.9,
+        bar=bar,
+        confidence=0.999,
+        batch_size=BATCH,
+        seeds=2,
+        seed=seed,
+        budget=few,
+        retrain=0,
+        options=options,
     )
 
 

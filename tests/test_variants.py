@@ -204,7 +204,7 @@ def kept(project: Path) -> Path:
     """The core of the first run in a folder of its own, as a person would keep it."""
     folder = project / "kept"
     folder.mkdir()
-    for name in ("data/core.csv", "models/core.keras", "metrics/select.json"):
+    for name in ("data/core.csv", "models/core.keras", "models/core.json"):
         shutil.copy(project / name, folder)
     return folder
 

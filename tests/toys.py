@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from stages.learning.protocol import Epoch
+from stages.learning.protocol import Epoch, Verified
 from stages.pairs.tables import Choice
 
 
@@ -21,7 +21,7 @@ class Toy:
     def score(self, positions: Sequence[int]) -> np.ndarray:
         raise AssertionError("nothing is to be scored")
 
-    def verify(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
+    def verify(self, positions: Sequence[int] | np.ndarray) -> Verified:
         raise AssertionError("nothing is to be verified")
 
     def uncertainty(self, positions: Sequence[int]) -> np.ndarray:
@@ -48,6 +48,7 @@ class ToyPool:
     core: list[Choice] = field(default_factory=list)
     new: int | None = None
     tables: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    strategy: str | None = None
 
     @property
     def end(self) -> int:

@@ -12,7 +12,7 @@ from stages.learning.averaging import MovingAverage, RunningAverage
 from stages.learning.losses import LOSSES
 from stages.learning.optimizers import Adam
 from stages.learning.predictor import Predictor, as_fit, in_blocks
-from stages.learning.protocol import PREDICTION_BATCH, Epoch
+from stages.learning.protocol import PREDICTION_BATCH, Epoch, Verified
 from stages.learning.saving import bytes_of, load_with_optimizer, save_network, variables_of
 from stages.learning.scores import SCORES
 from stages.learning.statistics import BatchStatistics
@@ -171,9 +171,11 @@ class Learner(Predictor):
         blocks = self._stream(in_blocks(np.asarray(positions), PREDICTION_BATCH))
         return np.concatenate([self._pair_score(as_fit([self._score_step(*block)], block)) for block in blocks])
 
-    def verify(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Scores of some pairs, bit for bit as stage ``evaluate`` will compute them from the saved network."""
-        return np.concatenate([self._pair_score(fit) for fit in self.fits(positions)])
+    def verify(self, positions: Sequence[int] | np.ndarray) -> Verified:
+        """Scores and fits of some pairs, bit for bit as the saved network gives them in stage ``evaluate``."""
+        fits = list(self.fits(positions))
+        scores = np.concatenate([self._pair_score(fit) for fit in fits])
+        return Verified(scores, np.concatenate([fit.table() for fit in fits]))
 
     def renew(self) -> None:
         """Put fresh weights in place of the trained ones: the weights of a `new` learner."""

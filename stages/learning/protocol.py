@@ -15,6 +15,13 @@ class Epoch(NamedTuple):
     loss: float
 
 
+class Verified(NamedTuple):
+    """Scores of pairs, float64 of shape (n,), and the table of how their predictions fit, float64 of shape (n, m)."""
+
+    scores: np.ndarray
+    fits: np.ndarray
+
+
 class Learner(Protocol):
     """A network that trains on pairs of the pool and rates them."""
 
@@ -30,8 +37,8 @@ class Learner(Protocol):
         """Scores of some pairs; float64 of shape (n,)."""
         ...
 
-    def verify(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Scores of some pairs, bit for bit as stage ``evaluate`` will compute them."""
+    def verify(self, positions: Sequence[int] | np.ndarray) -> Verified:
+        """Scores and fits of some pairs, bit for bit as stage ``evaluate`` would compute them."""
         ...
 
     def uncertainty(self, positions: Sequence[int]) -> np.ndarray:

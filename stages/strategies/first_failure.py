@@ -15,6 +15,7 @@ from stages.learning.protocol import PREDICTION_BATCH, Learner
 from stages.pairs.tables import Choice
 from stages.pipeline.params.sections import INT_MAX, Section
 from stages.strategies.shared.budget import steps_of_epoch
+from stages.strategies.shared.replay import retrain
 from stages.strategies.shared.state import Progress, Round, State
 from stages.strategies.shared.strategy import Pool, Settings
 
@@ -105,10 +106,10 @@ class Walk(State):
         return lines
 
     def metrics(self) -> dict[str, Any]:
-        """Figures with passes, certificate and stalled rounds."""
+        """Figures with passes, stalled rounds, and the certificate, which is not for a network that was retrained."""
         return {
             **super().metrics(),
-            "certified": self.certified,
+            "certified": None if self.retrained else self.certified,
             "passes": self.passes,
             "added_by_pass": {str(number): added for number, added in enumerate(self.added, 1)},
             "stalled_rounds": self.stalled_rounds,
@@ -142,6 +143,8 @@ def choose(learner: Learner, walk: Walk, settings: Settings) -> Iterator[Walk]:
         else:
             check(learner, walk, settings)
         yield walk
+    if settings.retrain:
+        yield from retrain(learner, walk, settings, settings.batch_size)
 
 
 def train(learner: Learner, walk: Walk, settings: Settings) -> None:
@@ -194,7 +197,7 @@ def scan(learner: Learner, walk: Walk, settings: Settings) -> None:
 def check(learner: Learner, walk: Walk, settings: Settings) -> None:
     """Test the next pairs of a further pass; one that fails is learnt, and tested again before the pass goes on."""
     block = _order_of_pass(walk)[walk.checked : walk.checked + PREDICTION_BATCH]
-    scores = learner.verify(block)
+    scores = learner.verify(block).scores
     walk.pairs_scored += len(block)
     failures = np.flatnonzero(scores < settings.bar)
     passed = int(failures[0]) if failures.size else len(block)

@@ -18,7 +18,9 @@ from pydantic import Field
 from stages.learning.bounds import bound_by_core
 from stages.learning.protocol import PREDICTION_BATCH, Learner
 from stages.pairs.tables import Choice
+from stages.pipeline.errors import UserError
 from stages.pipeline.params.sections import INT_MAX, Section
+from stages.strategies.shared.replay import replay, retrain
 from stages.strategies.shared.state import Progress, Round, State
 from stages.strategies.shared.strategy import Pool, Settings
 
@@ -70,12 +72,16 @@ class Picks(State):
         Pairs tested in all passes.
     counting : bool
         Whether the passes are over and failures are counted alone, without training.
+    fresh : bool
+        Whether the network is one that began fresh on a core, see ``select.retrain``.
     failing : list of int
         Positions that failed in that count.
     certified : bool, optional
         Whether every pair outside the core passed under the last network; absent before the end.
     tested_with : ndarray of int64, shape (n,)
         Number of the network that each pair was tested with last; -1 before.
+    fits : ndarray of float64, shape (n, m)
+        How the prediction of each pair fitted then; none before the first.
     """
 
     seeds: int = 0
@@ -92,9 +98,11 @@ class Picks(State):
     added: list[int] = field(default_factory=list)
     walked: int = 0
     counting: bool = False
+    fresh: bool = False
     failing: list[int] = field(default_factory=list)
     certified: bool | None = None
     tested_with: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64), compare=False)
+    fits: np.ndarray = field(default_factory=lambda: np.empty((0, 0)), compare=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -139,9 +147,22 @@ class Picks(State):
             },
         }
 
+    def verified(self) -> tuple[np.ndarray, np.ndarray]:
+        """The pairs that were tested with the last network."""
+        found = np.flatnonzero(self.tested_with == self.number)
+        return found, self.fits[found]
+
 
 def start(pool: Pool, settings: Settings) -> Picks:
-    """A choice from an earlier core, or else from the seed pairs."""
+    """A choice from an earlier core, or else from the seed pairs.
+
+    Raises
+    ------
+    UserError
+        If the earlier core is another strategy's: for the bound, leaving out pairs has to change nothing there, either.
+    """
+    if pool.strategy not in (None, "pick_to_learn"):
+        raise UserError(f"select.start_from names a core of {pool.strategy}, allowed is one of pick_to_learn")
     chosen = [*pool.core] or [Choice(position, None) for position in range(settings.seeds)]
     return Picks(
         pool.size,
@@ -155,7 +176,20 @@ def start(pool: Pool, settings: Settings) -> Picks:
 
 
 def choose(learner: Learner, state: Picks, settings: Settings) -> Iterator[Picks]:
-    """Scan until a few pairs fail, learn these, and so on until every pair outside the core passes one network."""
+    """Scan until a few pairs fail, learn these, and so on until every pair outside the core passes one network.
+
+    With ``select.retrain`` a fresh network on that core goes on in the same way, and is the one that is certified.
+    """
+    yield from pick(learner, state, settings)
+    if settings.retrain and not state.fresh:
+        yield from retrain(learner, state, settings, settings.options.replay_size)
+        state.number += 1
+        state.fresh, state.counting, state.failing, state.certified = True, False, [], None
+        yield from pick(learner, state, settings)
+
+
+def pick(learner: Learner, state: Picks, settings: Settings) -> Iterator[Picks]:
+    """Go through the pool until every pair outside the core passes the network, or the passes are over."""
     while state.certified is None:
         if state.learning:
             learn(learner, state, settings)
@@ -172,7 +206,7 @@ def begin_pass(state: Picks, settings: Settings) -> None:
     The first pass goes in the pool's order, a later one begins with the lowest scores: a pair's place by its own last
     score does not depend on other pairs.
     """
-    if state.passes:
+    if len(state.added) < state.passes:
         state.added.append(len(state.chosen) - state.core_before)
     if state.counting:
         state.certified = not state.failing
@@ -181,7 +215,7 @@ def begin_pass(state: Picks, settings: Settings) -> None:
     if not left.size:
         state.certified = True
         return
-    state.counting = state.passes == settings.options.max_passes
+    state.counting = state.passes >= settings.options.max_passes * (1 + state.fresh)
     state.passes += not state.counting
     state.core_before = len(state.chosen)
     state.queue = left[np.lexsort((left, state.scores[left]))].tolist()
@@ -190,13 +224,16 @@ def begin_pass(state: Picks, settings: Settings) -> None:
 def scan(learner: Learner, state: Picks, settings: Settings) -> None:
     """Test the next pairs, up to the failure that makes a round due; the scores behind it are thrown away."""
     block = state.queue[:PREDICTION_BATCH]
-    scores = learner.verify(block)
+    scores, fits = learner.verify(block)
     state.pairs_scored += len(block)
     failures = np.flatnonzero(scores < settings.bar)
     room = len(block) if state.counting else settings.options.failures - len(state.failed)
     count = int(failures[room - 1]) + 1 if len(failures) >= room else len(block)
     tested = block[:count]
     state.scores[tested] = scores[:count]
+    if not state.fits.size:
+        state.fits = np.empty((state.pool, fits.shape[1]))
+    state.fits[tested] = fits[:count]
     state.tested_with[tested] = state.number
     state.queue = state.queue[count:]
     state.walked += count
@@ -212,15 +249,9 @@ def scan(learner: Learner, state: Picks, settings: Settings) -> None:
 
 def learn(learner: Learner, state: Picks, settings: Settings) -> None:
     """One training step on the new pairs and on a draw of the others; it ends the round once the new ones pass."""
-    others = [position for position in state.positions if position not in state.failed]
-    count = min(max(0, settings.options.replay_size - len(state.failed)), len(others))
-    drawn = np.random.default_rng((settings.seed, state.steps)).choice(len(others), count, replace=False)
-    batch = [*state.failed, *(others[place] for place in drawn.tolist())]
-    state.score, state.loss = learner.fit_step(batch)
-    state.steps += 1
+    epoch = replay(learner, state, settings, state.failed, settings.options.replay_size)
     state.round_steps += 1
-    state.pairs_trained += len(batch)
-    state.running = MEMORY * state.running + (1 - MEMORY) * state.score
+    state.running = MEMORY * state.running + (1 - MEMORY) * epoch.score
     for choice in state.chosen[-len(state.failed) :]:
         choice.epochs += 1
     learnt = state.running > settings.precision and bool((learner.score(state.failed) >= settings.bar).all())

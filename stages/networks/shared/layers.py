@@ -80,7 +80,7 @@ class Dropout(keras.layers.Dropout):
 
     @property
     def _kept_of_256(self) -> int:
-        return max(1, round((1 - self.rate) * 2**self.STEPS))
+        return int(max(1, round((1 - self.rate) * 2**self.STEPS)))
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Drop elements in training, and scale the others up to keep the mean."""
@@ -179,9 +179,10 @@ def speed_up(network: keras.Model) -> None:
 @contextmanager
 def as_keras(network: keras.Model) -> Iterator[None]:
     """Have a network's layers be Keras' own, to save it."""
-    swapped = [layer for layer in network._flatten_layers() if type(layer) in FAST.values()]
-    for layer in swapped:
-        turn_into(type(layer).__base__, layer)
+    stock = {fast: own for own, fast in FAST.items()}
+    for layer in network._flatten_layers():
+        if type(layer) in stock:
+            turn_into(stock[type(layer)], layer)
     try:
         yield
     finally:

@@ -25,6 +25,7 @@ class DatasetLine(Line):
     train_count: Any
     test_count: Any
     pairs: Literal["drawn", "known", "files"]
+    order_seed: Any = None
 
 
 class NetworkLine(Line):
@@ -93,6 +94,7 @@ DEFAULTS = {
     "seed_training.batch_size": "select.strategy",
     **{f"dataset.{key}": "dataset.name" for key in ("image_size", "train_count", "test_count")},
     **{f"network.{key}": "network.name" for key in NETWORK_OPTIONS},
+    "select.order_seed": "dataset.name",
     "training.loss": "network.name",
     "seed_training.goal": "select.strategy",
     "score": "network.name",

@@ -149,11 +149,19 @@ class SelectParams(Section):
     )
     batch_size: int = Field(ge=1, le=65536, description="pairs of a training step")
     order_seed: int | None = Field(
-        ge=0, le=INT_MAX, description="shuffles the pool before the seed pairs are taken; `null` keeps its order"
+        ge=0,
+        le=INT_MAX,
+        description="shuffles the pool before the seed pairs are taken; `null` keeps its order, but is `0` where pairs "
+        "come from files",
     )
     exclude: str = Field(description="table of pairs to leave out, as the `core.csv` of an earlier run")
     start_from: str = Field(
-        description="folder with `core.csv`, `core.keras` and `select.json` of an earlier core to go on from"
+        description="folder with `core.csv`, `core.keras` and `core.json` of an earlier core to go on from"
+    )
+    retrain: int = Field(
+        ge=0,
+        le=INT_MAX,
+        description="training steps of a fresh network on the core, which replaces the one that chose it; `0`: none",
     )
     budget: BudgetParams
 

@@ -143,9 +143,12 @@ def _check_together(params: Params, choices: Choices) -> None:
     _check_source(data, choices.datasets[data.name].pairs)
     if network.path != NOTHING and network.name != "file":
         raise _refusal("network.path", network.path, f"{NOTHING}: network {network.name} comes from no file")
-    if select.start_from != NOTHING and choices.strategies[select.strategy].goal != "learn":
-        allowed = f"{NOTHING} for strategy {select.strategy}, which trains a fresh network"
-        raise _refusal("select.start_from", select.start_from, allowed)
+    if choices.strategies[select.strategy].goal != "learn":
+        reason = f"for strategy {select.strategy}, which trains a fresh network"
+        if select.start_from != NOTHING:
+            raise _refusal("select.start_from", select.start_from, f"{NOTHING} {reason}")
+        if select.retrain:
+            raise _refusal("select.retrain", select.retrain, f"0 {reason}")
     if data.train_count is not None and params.seed_training.count > data.train_count:
         allowed = f"at most dataset.train_count = {data.train_count}"
         raise _refusal("seed_training.count", params.seed_training.count, allowed)

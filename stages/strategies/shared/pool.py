@@ -13,6 +13,8 @@ from stages.pipeline.errors import UserError
 from stages.pipeline.files import read_metrics
 from stages.pipeline.params.sections import NOTHING, SelectParams
 
+TEST_ALL = ("first_failure", "pick_to_learn")  # strategies whose cores can be gone on from, since they test all pairs
+
 
 class Pool(NamedTuple):
     """Where a walk starts.
@@ -25,11 +27,14 @@ class Pool(NamedTuple):
         The core that it goes on from, if any.
     end : int
         Pairs of the core and of what is to be walked.
+    strategy : str, optional
+        What chose that core.
     """
 
     pairs: Pairs
     core: list[Choice]
     end: int
+    strategy: str | None = None
 
     @property
     def size(self) -> int:
@@ -82,12 +87,12 @@ def open_pool(options: SelectParams) -> Pool:
     earlier = Path(options.start_from)
     if options.start_from == NOTHING:
         return Pool(pairs.in_order(rows), [], len(rows))
-    known = _known_rows(earlier / "select.json", pairs, excluded)
+    known, strategy = _known_rows(earlier / "core.json", pairs, excluded)
     core = read_choices(earlier / "core.csv", known)
     chosen = np.array([choice.position for choice in core])
     new, rejected = rows[rows >= known], rows[(rows < known) & ~np.isin(rows, chosen)]
     positions = [Choice(place, choice.score, choice.epochs) for place, choice in enumerate(core)]
-    return Pool(pairs.in_order(np.concatenate([chosen, new, rejected])), positions, len(core) + len(new))
+    return Pool(pairs.in_order(np.concatenate([chosen, new, rejected])), positions, len(core) + len(new), strategy)
 
 
 def earlier_model(options: SelectParams) -> Path | None:
@@ -103,7 +108,7 @@ def earlier_model(options: SelectParams) -> Path | None:
     model = Path(options.start_from) / "core.keras"
     if not model.is_file():
         raise UserError(
-            f"{model}: missing; select.start_from has to hold core.csv, core.keras and select.json of an earlier core"
+            f"{model}: missing; select.start_from has to hold core.csv, core.keras and core.json of an earlier core"
         )
     return model
 
@@ -113,28 +118,28 @@ def digest_of_rows(rows: np.ndarray) -> str:
     return hashlib.sha256(np.sort(rows).astype("<i8").tobytes()).hexdigest()
 
 
-def _known_rows(metrics: Path, pairs: Pairs, excluded: np.ndarray) -> int:
-    """How many rows the pool had when the earlier core was chosen.
+def _known_rows(record: Path, pairs: Pairs, excluded: np.ndarray) -> tuple[int, str]:
+    """How many rows the pool had when the earlier core was chosen, and by which strategy.
 
     After checking that they are still the same, and that all of them were walked but for those that are left out now.
     """
     try:
-        values = read_metrics(metrics)
+        values = read_metrics(record)
         rows, digest, strategy, left_out = (
             values[key] for key in ("rows", "rows_digest", "strategy", "excluded_digest")
         )
     except KeyError as error:
-        raise UserError(f"{metrics}: not the metrics of an earlier selection: {error} is missing") from None
+        raise UserError(f"{record}: not the record of an earlier selection: {error} is missing") from None
     if type(rows) is not int or not 0 < rows <= len(pairs) or pairs.digest_of(rows) != digest:
         raise UserError(
-            f"{pairs.path}: does not begin with the {rows} pairs that the core of {metrics.parent} was "
+            f"{pairs.path}: does not begin with the {rows} pairs that the core of {record.parent} was "
             "chosen from; only a pool to which pairs were added can be gone on with"
         )
-    if strategy != "first_failure":
-        raise UserError(f"{metrics}: a core of strategy {strategy!r}, allowed is first_failure, which tests all pairs")
+    if strategy not in TEST_ALL:
+        raise UserError(f"{record}: a core of strategy {strategy!r}, allowed are {' and '.join(TEST_ALL)}")
     if left_out != digest_of_rows(excluded[excluded < rows]):
         raise UserError(
-            f"{metrics}: the earlier core was chosen without other pairs than select.exclude names now; "
+            f"{record}: the earlier core was chosen without other pairs than select.exclude names now; "
             "the same table has to be given again"
         )
-    return rows
+    return rows, strategy

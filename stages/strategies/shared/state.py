@@ -48,6 +48,8 @@ class State:
         Of the last epoch; absent before the first.
     rounds : list of Round
         The course of the choice.
+    retrained : int
+        Training steps of a fresh network on the core that is chosen.
     scores : ndarray of float64, shape (n,)
         Of each pair when it was tested last; NaN before.
     """
@@ -62,6 +64,7 @@ class State:
     score: float | None = None
     loss: float | None = None
     rounds: list[Round] = field(default_factory=list)
+    retrained: int = 0
     scores: np.ndarray = field(default_factory=lambda: np.empty(0), compare=False)
 
     def __post_init__(self) -> None:
@@ -102,11 +105,16 @@ class State:
             "pairs_trained": self.pairs_trained,
             "pairs_scored": self.pairs_scored,
             "stalled_rounds": 0,
+            "retrained": self.retrained,
             "failing": None,
             "bound": None,
             "score": self.score,
             "loss": self.loss,
         }
+
+    def verified(self) -> tuple[np.ndarray, np.ndarray]:
+        """Positions of pairs whose fits by the network that is left are known, and these fits, a row a pair."""
+        return np.empty(0, np.int64), np.empty((0, 0))
 
     def plain(self) -> dict[str, Any]:
         """The fields as JSON values, but for the arrays."""

@@ -35,6 +35,8 @@ class Settings:
         Of the random draws.
     budget : BudgetParams
         Pairs to choose and training on them, for strategies that do not go by failures.
+    retrain : int
+        Training steps of a fresh network on the core, which takes the place of the one that chose it; 0 for none.
     options : Section
         The strategy's own; its class is ``Options`` of the strategy's file.
     """
@@ -46,6 +48,7 @@ class Settings:
     seeds: int
     seed: int
     budget: BudgetParams
+    retrain: int
     options: Any
 
 
@@ -65,6 +68,11 @@ class Pool(Protocol):
     @property
     def core(self) -> list[Choice]:
         """The earlier core that a walk goes on from: its pairs stand first."""
+        ...
+
+    @property
+    def strategy(self) -> str | None:
+        """The strategy that chose the earlier core, if there is one."""
         ...
 
     def positions_of(self, table: str) -> Sequence[int]:

@@ -1,0 +1,48 @@
+"""Training steps on draws from the core, keyed by the step alone."""
+
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+import numpy as np
+
+from stages.learning.protocol import Epoch, Learner
+from stages.strategies.shared.state import State
+from stages.strategies.shared.strategy import Settings
+
+Choosing = TypeVar("Choosing", bound=State)
+
+
+def replay(learner: Learner, state: State, settings: Settings, new: Sequence[int], size: int) -> Epoch:
+    """Train one step on new pairs of the core and on a draw of its others.
+
+    Parameters
+    ----------
+    new : sequence of int
+        Positions that the step has to train on.
+    size : int
+        Pairs of the step, if there are as many.
+
+    Returns
+    -------
+    Epoch
+        Score and loss of these pairs before the step.
+    """
+    others = np.setdiff1d(state.positions, new)
+    count = min(max(0, size - len(new)), len(others))
+    drawn = np.random.default_rng((settings.seed, state.steps)).choice(others, count, replace=False)
+    batch = [*new, *drawn.tolist()]
+    epoch = learner.fit_step(batch)
+    state.score, state.loss = epoch
+    state.steps += 1
+    state.pairs_trained += len(batch)
+    return epoch
+
+
+def retrain(learner: Learner, state: Choosing, settings: Settings, size: int) -> Iterator[Choosing]:
+    """Train a fresh network on the core, for ``select.retrain`` steps of a size."""
+    if not state.retrained:
+        learner.renew()
+    while state.retrained < settings.retrain:
+        replay(learner, state, settings, [], size)
+        state.retrained += 1
+        yield state
