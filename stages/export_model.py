@@ -1,0 +1,83 @@
+"""A plain command: the core's network for those who have no Traincore. `python -m stages.export_model FOLDER`.
+
+It writes the network as Keras' own file and as a SavedModel of TensorFlow, where `tf2onnx` is installed as ONNX, too,
+and a short script that predicts an image by it. All of them compute in float32.
+"""
+
+import argparse
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stages.learning.tensorflow import set_up_tensorflow
+from stages.pipeline import paths
+from stages.pipeline.entry import run
+from stages.pipeline.errors import UserError
+from stages.pipeline.files import atomic, read_output
+
+if TYPE_CHECKING:
+    import keras
+
+COLOR_MODES = {1: "grayscale", 3: "rgb", 4: "rgba"}  # by the number of channels
+SCRIPT = '''"""Predict {what}: python predict.py IMAGE{target}. It is scaled to the size that the network takes."""
+import sys
+
+import keras
+
+network = keras.saving.load_model("model.keras")
+image = keras.utils.load_img(sys.argv[1], color_mode="{color_mode}", target_size=network.input_shape[1:3])
+predicted = network.predict(keras.utils.img_to_array(image)[None] / 255)[0]
+{use}
+'''
+OF_MASKS = {
+    "what": "a mask",
+    "target": " MASK",
+    "use": "keras.utils.save_img(sys.argv[2], (predicted > 0.5) * 255.0, scale=False)",
+}
+OF_CLASSES = {"what": "a class", "target": "", "use": "print(predicted.argmax(), predicted.max())"}
+
+
+def main(words: list[str] | None = None) -> None:
+    """Write the network into a folder that is not there yet."""
+    parser = argparse.ArgumentParser(prog="export_model", description="Write the core's network for use elsewhere.")
+    parser.add_argument("folder", type=Path, help="where to; must not be there yet")
+    target = parser.parse_args(words).folder
+    if target.exists():
+        raise UserError(f"{target}: is there already; name a folder that is to be made")
+    set_up_tensorflow()
+    from stages.networks.shared.saved import read_network  # imports TensorFlow: bad input need not wait for that
+
+    network = in_float32(read_output(paths.CORE_MODEL, read_network, False))
+    with atomic(target) as (folder,):
+        folder.mkdir()
+        network.save(folder / "model.keras")
+        network.export(folder / "saved_model", verbose=False)
+        if find_spec("tf2onnx"):
+            network.export(folder / "model.onnx", format="onnx", verbose=False)
+        (folder / "predict.py").write_text(script(network), encoding="utf-8")
+        found = sorted(path.name for path in folder.iterdir())
+    print(f"export_model: {', '.join(found)} in {target}")
+
+
+def in_float32(network: "keras.Model") -> "keras.Model":
+    """A network of Keras' own layers with the same weights that computes in float32."""
+    import keras
+
+    from stages.networks.shared.layers import as_keras
+
+    with as_keras(network):
+        copy = keras.models.clone_model(
+            network, clone_function=lambda layer: type(layer).from_config({**layer.get_config(), "dtype": "float32"})
+        )
+    copy.set_weights(network.get_weights())
+    return copy
+
+
+def script(network: "keras.Model") -> str:
+    """The script that predicts an image."""
+    use = OF_MASKS if len(network.output_shape) == 4 else OF_CLASSES
+    return SCRIPT.format(color_mode=COLOR_MODES[network.input_shape[3]], **use)
+
+
+if __name__ == "__main__":
+    run("export_model", main)
