@@ -81,8 +81,11 @@ def _without_meaning(stage: str, project: Path, values: Mapping[str, Any]) -> se
     data = {f"dataset.{option.format(item=stage.partition('@')[2])}" for option in of_data}
     network = {f"network.{option}" for option in values["network"] if option not in line}
     budget = {f"select.budget.{option}" for option in values["select"]["budget"]}
-    walk = budget | {"select.first_failure.max_passes"}  # of which the small project has one alone
-    return data | network | (walk if values["select"]["strategy"] == "first_failure" else set())
+    of_strategy = {
+        "pick_to_learn": budget,
+        "first_failure": budget | {"select.first_failure.max_passes"},  # of which the small project has one alone
+    }
+    return data | network | of_strategy.get(values["select"]["strategy"], set())
 
 
 def _get(values: Mapping[str, Any], dotted: str) -> str:

@@ -25,16 +25,28 @@ SMALL: dict[str, Any] = {
     "network": {"name": "tiny"},
     "training": {"learning_rate": 0.01},
     "seed_training": {"count": 4, "batch_size": 4},
-    "select": {"batch_size": 8, "first_failure": {"max_epochs": 4}},
+    "select": {
+        "batch_size": 8,
+        "first_failure": {"max_epochs": 4},
+        "pick_to_learn": {"replay_size": 8, "max_steps": 4, "max_passes": 3},
+    },
 }
 
-# A low bar and nothing to mistake for an ellipse: so easy that a certificate is within reach.
-CERTIFIED = [
-    "--set-param=select.first_failure.passes=until_certified",
-    "--set-param=select.first_failure.max_epochs=20",
-    "--set-param=tolerance=0.3",
-    "--set-param=dataset.interference=none",
-]
+# A low bar and nothing to mistake for an ellipse: so easy that a certificate is within reach of either strategy.
+EASY = ["--set-param=tolerance=0.3", "--set-param=dataset.interference=none"]
+CERTIFIED = {
+    "pick_to_learn": [
+        *EASY,
+        "--set-param=select.pick_to_learn.max_steps=20",
+        "--set-param=select.pick_to_learn.max_passes=20",
+    ],
+    "first_failure": [
+        *EASY,
+        "--set-param=select.strategy=first_failure",
+        "--set-param=select.first_failure.passes=until_certified",
+        "--set-param=select.first_failure.max_epochs=20",
+    ],
+}
 
 
 def network_options(name: str, **options: Any) -> NetworkParams:

@@ -37,6 +37,7 @@ AS_THEY_ARE = [
     "git checkout params.yaml",
     "git checkout metrics",
     "python -m stages.export_core FOLDER",
+    "python -m stages.export_model MODEL",
     "python -m stages.predict FOLDER MASKS",
     "python -m stages.triage FOLDER RANKING",
     "dvc config cache.type reflink,hardlink,symlink",
@@ -56,7 +57,8 @@ EXPERIMENTS = {
     "dvc exp run -S select.order_seed=1": FROM_SEED,
     "dvc exp run -S network.name=bn_unet": FROM_SEED,
     "dvc exp run -S select.strategy=k_center -S select.budget.count=300": FROM_SEED,
-    "dvc exp run -S select.strategy=pick_to_learn": FROM_SEED,
+    "dvc exp run -S select.strategy=first_failure": FROM_SEED,
+    "dvc exp run -S select.retrain=1000": ["select", "evaluate", "report"],
     "dvc exp run -S dataset.train_count=600 -S dataset.test_count=200 -S dataset.image_size=64 "
     "-S network.base_filters=8": STAGES,
 }
@@ -101,7 +103,9 @@ ELSEWHERE = {
     "dvc exp run -S network.name=mine": "tests/test_variants.py",
     "dvc exp run -S select.exclude=kept/core.csv": "tests/test_variants.py",
     "dvc exp run -S select.start_from=kept -S dataset.train_count=20000": "tests/test_variants.py",
-    "dvc exp run -S select.first_failure.passes=until_certified": "tests/test_pipeline.py",
+    "dvc exp run -S select.strategy=first_failure -S select.first_failure.passes=until_certified": (
+        "tests/test_pipeline.py"
+    ),
     "git checkout dvc.lock": "tests/torture.py",
     "dvc exp run -S dataset.interference=triangle": "tests/test_ellipses.py, and the study of triangles",
     "dvc exp run -S dataset.name=folder -S dataset.path=membrane -S dataset.image_size=128 "
@@ -148,6 +152,7 @@ def small(command: str, folder: Path) -> str:
         ("network.name=bn_unet", "network.name=bn_unet -S network.base_filters=4"),
         ("/mnt/store", str(folder / "store")),
         ("/big/cache", str(folder / "cache")),
+        ("select.retrain=1000", "select.retrain=3"),
         ("FOLDER RANKING", "exported/images ranking"),
         ("FOLDER MASKS", "exported/images masks"),
         ("FOLDER", "exported"),

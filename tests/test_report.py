@@ -69,7 +69,7 @@ def write_figures(count: int, chosen: int) -> None:
     select = {
         "strategy": "first_failure", "pool": count, "tested": count,
         "selected": chosen, "certified": None, "passes": 1, "added_by_pass": {"1": chosen - 2}, "steps": 50,
-        "pairs_trained": 1234, "stalled_rounds": 0, "failing": None, "bound": None,
+        "pairs_trained": 1234, "stalled_rounds": 0, "retrained": 0, "failing": None, "bound": None,
         "independent": True, "seconds": 3.0,
     }  # fmt: skip
     record = {
@@ -179,6 +179,8 @@ PICKED = {
             "Not certified: the last pass that select.first_failure.max_passes allows",
         ),
         ("select", {"strategy": "random", "certified": None}, "This strategy gives no certificate; 3 pairs"),
+        ("select", {}, "does not follow from this walk: it also trains when a scan was long"),
+        ("select", {"retrained": 700}, "a fresh network was trained on the core alone, in 700 steps"),
         ("select", PICKED, "Certified. The network that is saved scores every pair outside the core"),
         ("select", PICKED, "Counted: 0 of the 1,170 pairs outside the core fail"),
         ("select", PICKED, "By theorem: at most 3.21 % of fresh pairs fail, since 28 of 1,198 pairs were enough"),

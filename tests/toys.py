@@ -33,6 +33,9 @@ class Toy:
     def features(self, positions: Sequence[int]) -> np.ndarray:
         raise AssertionError("nothing is to be described")
 
+    def shapes(self, positions: Sequence[int]) -> np.ndarray:
+        raise AssertionError("nothing is to be measured")
+
     def recall(self, positions: Sequence[int]) -> None:
         raise AssertionError("nothing is to be recalled")
 

@@ -12,6 +12,7 @@ from stages.learning.protocol import PREDICTION_BATCH
 from stages.learning.scores import Fit, LabelFit, MaskFit, PixelCounts
 from stages.pairs.layout import MASK_THRESHOLD, Block
 from stages.pairs.read import Pairs
+from stages.pairs.shapes import shapes_of
 from stages.pipeline.errors import UserError
 
 
@@ -133,6 +134,18 @@ class Predictor:
             is the one before the last.
         """
         return self._rate(self._features_step, positions)
+
+    def shapes(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Describe pairs by their masks alone, see `stages.pairs.shapes.shapes_of`; float64, shape (n, 2).
+
+        Raises
+        ------
+        UserError
+            If the pairs have labels.
+        """
+        if self.pairs.layout.classes is not None:
+            raise UserError(f"{self.pairs.path}: its pairs have labels; this strategy chooses by the shapes of masks")
+        return shapes_of(self.pairs.read(positions).targets)
 
     def _rate(self, step: Callable[..., tf.Tensor], positions: Sequence[int] | np.ndarray) -> np.ndarray:
         blocks = in_blocks(np.asarray(positions), PREDICTION_BATCH)

@@ -53,6 +53,10 @@ class Learner(Protocol):
         """Features that the network finds in the images of some pairs; float64 of shape (n, m)."""
         ...
 
+    def shapes(self, positions: Sequence[int]) -> np.ndarray:
+        """Foreground pixels and shape complexity of the masks of some pairs; float64 of shape (n, 2)."""
+        ...
+
     def renew(self) -> None:
         """Begin anew with fresh weights."""
         ...
