@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stages.learning.protocol import Epoch
 from stages.pipeline.errors import UserError
 from stages.pipeline.params.sections import BudgetParams, Section
+from stages.strategies import ccs, foreground_random
 from stages.strategies.shared import budget
 from stages.strategies.shared.budget import BudgetState, NoOptions, RatingOptions
 from stages.strategies.shared.strategy import Settings, strategy_of
@@ -54,9 +57,11 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(budget, "PREDICTION_BATCH", 6)
 
 
-def settings(seed: int = 1, bar: float = 0.8, rating_epochs: int | None = None, **changes: Any) -> Settings:
+def settings(
+    seed: int = 1, bar: float = 0.8, rating_epochs: int | None = None, options: Section | None = None, **changes: Any
+) -> Settings:
     few = BudgetParams(**{"count": 6, "epochs": 3, "steps": None, "averaged": 0.0, **changes})
-    options: Section = NoOptions() if rating_epochs is None else RatingOptions(rating_epochs=rating_epochs)
+    options = options or (NoOptions() if rating_epochs is None else RatingOptions(rating_epochs=rating_epochs))
     return Settings(
         precision=0.9,
         bar=bar,
@@ -255,6 +260,66 @@ def test_a_pair_of_each_crowd_stands_for_the_pool() -> None:
     assert 5 <= min(others) < 9 <= max(others) < 12
     assert last == 12
     assert learner.renewed == 1
+
+
+@given(
+    st.lists(st.floats(0, 10), min_size=POOL, max_size=POOL), st.integers(1, POOL), st.integers(1, 6), st.floats(0, 0.9)
+)
+def test_as_many_pairs_of_each_difficulty_are_drawn_as_there_are(
+    ratings: list[float], count: int, strata: int, hardest: float
+) -> None:
+    learner = Rater(ratings=dict(enumerate(ratings)))
+    asked = settings(count=count, options=ccs.Options(rating_epochs=1, strata=strata, hardest=hardest))
+    walk = begun("ccs", asked)
+    for _ in strategy_of("ccs").choose(learner, walk, asked):
+        pass
+    chosen = positions(walk)
+    assert len(set(chosen)) == len(chosen) == count
+    hard = np.argsort(ratings, kind="stable")[max(count, round((1 - hardest) * POOL)) :]
+    assert not set(chosen) & set(hard.tolist())
+
+
+def test_a_crowd_of_easy_pairs_is_drawn_from_no_more_than_a_stratum_of_few() -> None:
+    learner = Rater(ratings={pair: 0.1 if pair < 12 else 5.0 if pair < 16 else 9.9 for pair in range(POOL)})
+    asked = settings(count=9, options=ccs.Options(rating_epochs=1, strata=3, hardest=0.0))
+    walk = begun("ccs", asked)
+    for _ in strategy_of("ccs").choose(learner, walk, asked):
+        pass
+    assert np.bincount([(pair >= 12) + (pair >= 16) for pair in positions(walk)]).tolist() == [3, 3, 3]
+
+
+@dataclass
+class Shaped(Counter):
+    """A learner whose masks have some foreground and some shape."""
+
+    masks: dict[int, tuple[float, float]] = field(default_factory=dict)
+
+    def shapes(self, positions: Sequence[int]) -> np.ndarray:
+        return np.array([self.masks.get(position, (0.0, 0.0)) for position in positions])
+
+
+@pytest.mark.parametrize(("share", "least"), [(0.0, 0), (0.5, 3), (1.0, 4)])
+def test_a_share_is_drawn_among_pairs_with_foreground(share: float, least: int) -> None:
+    found = []
+    for seed in range(20):
+        learner = Shaped(masks={3: (5.0, 1.0), 8: (1.0, 1.0), 9: (7.0, 2.0), 17: (2.0, 1.0)})
+        asked = settings(seed=seed, options=foreground_random.Options(share=share))
+        walk = begun("foreground_random", asked)
+        for _ in strategy_of("foreground_random").choose(learner, walk, asked):
+            pass
+        assert positions(walk) == sorted(set(positions(walk)))
+        assert len(positions(walk)) == 6
+        found.append(len({3, 8, 9, 17} & set(positions(walk))))
+    assert min(found) >= least
+    assert len(set(found)) > 1 or share == 1
+
+
+def test_the_least_simple_masks_are_chosen() -> None:
+    learner = Shaped(masks={3: (5.0, 1.1), 8: (90.0, 3.0), 9: (7.0, 2.0), 17: (2.0, 1.0)})
+    walk = begun("mask_shape", settings(count=3))
+    for _ in strategy_of("mask_shape").choose(learner, walk, settings(count=3)):
+        pass
+    assert positions(walk) == [8, 9, 3]
 
 
 @pytest.mark.parametrize("name", ["el2n", "forgetting"])

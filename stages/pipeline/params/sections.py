@@ -144,8 +144,9 @@ class SelectParams(Section):
     """How the core is chosen from the pool; a section follows for each strategy, with the options in its file."""
 
     strategy: str = Field(
-        description="`first_failure`, the walk; with a budget `everything`, `random`, `given`, `uncertainty`, `el2n`, "
-        "`forgetting`, `k_center`, `facility_location`"
+        description="`pick_to_learn`; `first_failure`, the article's walk; with a budget `everything`, `random`, "
+        "`given`, `uncertainty`, `el2n`, `forgetting`, `ccs`, `k_center`, `facility_location`, `foreground_random`, "
+        "`mask_shape`"
     )
     batch_size: int = Field(ge=1, le=65536, description="pairs of a training step")
     order_seed: int | None = Field(
