@@ -135,7 +135,7 @@ def test_verified_scores_do_not_depend_on_how_many_are_asked_for(fresh: Fresh) -
     for part in ([3], [10, 0, 7], range(4, 11)):
         alone = np.concatenate([fit.table() for fit in learner.fits(part)])
         np.testing.assert_array_equal(alone, together[list(part)])
-    np.testing.assert_array_equal(learner.verify(range(4, 11)), learner.verify(range(COUNT))[4:])
+    np.testing.assert_array_equal(learner.verify(range(4, 11)).scores, learner.verify(range(COUNT)).scores[4:])
 
 
 def test_equal_networks_give_equal_files(pairs: Pairs, tmp_path: Path) -> None:
@@ -286,12 +286,12 @@ def test_statistics_that_are_still_to_be_estimated_are_so_after_a_restart(
     learner, other = fresh(1, "float32", "estimated"), fresh(2, "float32", "estimated")
     learner.fit_epoch(range(8))
     state = learner.state()
-    scores = learner.verify(range(COUNT))
+    scores = learner.verify(range(COUNT)).scores
     other.restore(state)
     other.save(tmp_path / "network.keras")
-    np.testing.assert_array_equal(other.verify(range(COUNT)), scores)
+    np.testing.assert_array_equal(other.verify(range(COUNT)).scores, scores)
     loaded = Learner.load(tmp_path / "network.keras", pairs, params(), 4)
-    np.testing.assert_array_equal(loaded.verify(range(COUNT)), scores)
+    np.testing.assert_array_equal(loaded.verify(range(COUNT)).scores, scores)
 
 
 def test_the_average_of_weights_is_taken_over_the_moments_that_were_remembered(fresh: Fresh) -> None:
@@ -320,7 +320,7 @@ def test_the_average_of_weights_is_taken_over_the_moments_that_were_remembered(f
         each.recall(range(8))
         for variable, *values in zip(each.network.trainable_variables, *moments, strict=True):
             np.testing.assert_allclose(variable.numpy(), np.mean(values, axis=0), rtol=1e-5, atol=1e-7)
-    np.testing.assert_array_equal(learner.verify(range(COUNT)), resumed.verify(range(COUNT)))
+    np.testing.assert_array_equal(learner.verify(range(COUNT)).scores, resumed.verify(range(COUNT)).scores)
 
 
 def test_a_moving_average_of_the_weights_predicts_with_statistics_that_moved_as_fast(fresh: Fresh) -> None:
@@ -348,10 +348,10 @@ def test_the_average_is_saved_and_scores_are_those_of_the_saved_network(
     learner = fresh(average=0.8)
     learner.fit_step(range(6))
     learner.fit_step(range(3, 9))
-    scores = learner.verify(range(COUNT))
+    scores = learner.verify(range(COUNT)).scores
     learner.save(tmp_path / "network.keras")
     saved = Learner.load(tmp_path / "network.keras", pairs, params(), 4)
-    np.testing.assert_array_equal(saved.verify(range(COUNT)), scores)
+    np.testing.assert_array_equal(saved.verify(range(COUNT)).scores, scores)
 
 
 def test_steps_go_on_from_a_state_bit_for_bit(fresh: Fresh) -> None:
@@ -414,9 +414,11 @@ def test_classes_are_learnt_and_scored(labelled: Pairs, tmp_path: Path, name: st
     truth = labelled.read(range(30)).targets[:, 0]
     np.testing.assert_allclose(fit.true, probabilities[np.arange(30), truth], rtol=1e-4)
     np.testing.assert_array_equal(scores, probabilities.argmax(axis=1) == truth)
+    with pytest.raises(UserError, match=r"its pairs have labels; this strategy chooses by the shapes of masks"):
+        learner.shapes(range(2))
     learner.save(tmp_path / "network.keras")
     loaded = Learner.load(tmp_path / "network.keras", labelled, options, 8)
-    np.testing.assert_array_equal(loaded.verify(range(30)), learner.verify(range(30)))
+    np.testing.assert_array_equal(loaded.verify(range(30)).scores, learner.verify(range(30)).scores)
 
 
 def test_what_an_earlier_network_has_learnt_is_taken_over_and_the_parameters_stay(
@@ -427,11 +429,11 @@ def test_what_an_earlier_network_has_learnt_is_taken_over_and_the_parameters_sta
     earlier.save(tmp_path / "core.keras")
     slower = Learner.new(pairs, params(learning_rate=0.0005), 4)
     slower.take_over(tmp_path / "core.keras")
-    np.testing.assert_array_equal(slower.verify(range(COUNT)), earlier.verify(range(COUNT)))
+    np.testing.assert_array_equal(slower.verify(range(COUNT)).scores, earlier.verify(range(COUNT)).scores)
     assert float(slower.network.optimizer.learning_rate.numpy()) == np.float32(0.0005)
     same.take_over(tmp_path / "core.keras")
     assert same.fit_epoch(range(8)) == earlier.fit_epoch(range(8))
-    np.testing.assert_array_equal(same.verify(range(COUNT)), earlier.verify(range(COUNT)))
+    np.testing.assert_array_equal(same.verify(range(COUNT)).scores, earlier.verify(range(COUNT)).scores)
     wider = Learner.new(pairs, params(filters=8), 4)
     with pytest.raises(UserError, match=r"core\.keras: a network tiny of \d+ weights, the parameters ask for"):
         wider.take_over(tmp_path / "core.keras")

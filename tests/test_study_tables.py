@@ -81,6 +81,21 @@ def test_a_table_counts_collapsed_networks() -> None:
     assert table_of(table, runs, DEFAULTS)[2:] == ["| 0.1 | 3 | 2 of 3 |"]
 
 
+def test_a_table_tells_failing_shares_and_counts_bounds_that_do_not_hold() -> None:
+    runs = {
+        name: {
+            "line": "",
+            "changes": {},
+            "select": {"bound": {"failing_share": 0.1}},
+            "evaluate": {"test": {"pairs": 50, "below_bar": failing}},
+        }
+        for name, failing in {"a": 5, "b": 6, "c": 1}.items()
+    }
+    runs["d"] = {"line": "", "changes": {}, "select": {"bound": None}, "evaluate": {"test": {"pairs": 0}}}
+    table = Table(rows={"rate": "training.learning_rate"}, columns={"failing": "failing", "broken": "broken"})
+    assert table_of(table, runs, DEFAULTS)[2:] == ["| 0.1 | 4 | 0.08 ± 0.05292 | 1 of 3 |"]
+
+
 def test_a_table_tells_how_many_runs_diverged() -> None:
     runs = {"a": result(1, 10, 0.5, []), "b": {"line": "", "changes": {"select.order_seed": 1}, "diverged": True}}
     table = Table(rows={"order": "select.order_seed"}, columns={"score": "evaluate.test.score"})

@@ -90,7 +90,7 @@ def _cell(column: str, names: Iterable[str], results: Results) -> str:
     values = _values(column, names, results)
     if not values:
         return "–"
-    if column == "collapsed":
+    if column in COUNTED:
         return f"{sum(values):.0f} of {len(values)}"
     middle = _show(mean(values))
     return middle if len(values) == 1 else f"{middle} ± {_show(stdev(values))}"
@@ -108,6 +108,18 @@ def _collapsed(_: str, name: str, results: Results) -> bool | None:
     """Whether a network gives every pixel about the same value."""
     spread = get(results[name], "evaluate.test.mean_spread")
     return None if spread is None else spread < COLLAPSED
+
+
+def _failing(_: str, name: str, results: Results) -> float | None:
+    """The share of test pairs that fail."""
+    test = get(results[name], "evaluate.test") or {}
+    return test["below_bar"] / test["pairs"] if test.get("pairs") else None
+
+
+def _broken(_: str, name: str, results: Results) -> bool | None:
+    """Whether more test pairs fail than the bound on fresh pairs allows."""
+    bound, failing = get(results[name], "select.bound.failing_share"), _failing("", name, results)
+    return None if bound is None or failing is None else failing > bound
 
 
 def _shared(keys: str, name: str, results: Results) -> float | None:
@@ -132,12 +144,15 @@ def _first(count: str, name: str, results: Results) -> int | None:
     return None if rows is None else sum(row < int(count) for row in rows)
 
 
-# Columns beside plain metrics, by their first word: `collapsed`, `shared PARAMETERS`, `first COUNT`.
+# Columns beside plain metrics, by their first word: `collapsed`, `failing`, `broken`, `shared KEYS`, `first COUNT`.
 COMPUTED: dict[str, Callable[[str, str, Results], float | None]] = {
     "collapsed": _collapsed,
+    "failing": _failing,
+    "broken": _broken,
     "shared": _shared,
     "first": _first,
 }
+COUNTED = ("collapsed", "broken")  # shown as a number of runs
 
 
 def _show(value: Any) -> str:
