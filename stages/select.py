@@ -9,7 +9,7 @@ import numpy as np
 
 from stages.learning.protocol import PREDICTION_BATCH
 from stages.learning.tensorflow import processor, set_up_tensorflow
-from stages.pairs.layout import Origins
+from stages.pairs.read import Pairs
 from stages.pairs.tables import HEADER, with_origins, write_csv
 from stages.pairs.write import copy_rows
 from stages.pipeline import paths
@@ -95,7 +95,7 @@ def main() -> None:
             {
                 "strategy": params.select.strategy,
                 **state.metrics(),
-                "independent": _independent(origins, params.select.order_seed),
+                "independent": _independent(pairs, params.select.order_seed),
                 "seconds": saved.seconds(),
             },
         )
@@ -146,12 +146,14 @@ def _show(state: State, progress: Progress) -> None:
         progress.warn(line)
 
 
-def _independent(origins: Origins | None, order_seed: int | None) -> bool:
-    """Whether pairs stand in random order and for themselves: those of files in a drawn order, one of an image."""
+def _independent(pairs: Pairs, order_seed: int | None) -> bool:
+    """Whether pairs stand in random order, each for itself: of files in a drawn order, one of an image, of no group."""
+    origins = pairs.origins()
     if origins is None:
         return True
     images = origins.tiles[:, 0]
-    return order_seed is not None and len(np.unique(images)) == len(images)
+    of_groups = "group_pattern" in pairs.attributes["parameters"]
+    return order_seed is not None and len(np.unique(images)) == len(images) and not of_groups
 
 
 def _table(state: State, rows: np.ndarray) -> list[list[Any]]:

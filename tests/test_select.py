@@ -1,10 +1,16 @@
-"""The tables of stage `select`."""
+"""The tables of stage `select`, and whether the pairs are independent of each other."""
+
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
+from stages.pairs.layout import Origins
 from stages.pairs.tables import Choice
-from stages.select import _rejected
+from stages.select import _independent, _rejected
 from stages.strategies.shared.state import State
+from tests.sets import write_set
 
 
 def test_rejected_rows_are_those_not_chosen_in_order_with_their_last_scores() -> None:
@@ -13,3 +19,23 @@ def test_rejected_rows_are_those_not_chosen_in_order_with_their_last_scores() ->
     assert list(found.items()) == [(1, None), (4, 0.9), (7, 0.75)]
     assert all(score is None or type(score) is float for score in found.values())
     assert _rejected(State(2, chosen=[Choice(0, None), Choice(1, 0.5)]), np.array([1, 0])) == {}
+
+
+@pytest.mark.parametrize(
+    ("images", "parameters", "order_seed", "independent"),
+    [
+        ([0, 1, 2], {}, 0, True),
+        ([0, 1, 2], {}, None, False),
+        ([0, 1, 1], {}, 0, False),
+        ([0, 1, 2], {"group_pattern": "(.)_"}, 0, False),
+        (None, {}, None, True),
+    ],
+)
+def test_pairs_are_independent_if_each_is_an_image_of_no_group_in_a_drawn_order(
+    images: list[int] | None, parameters: dict[str, Any], order_seed: int | None, independent: bool, tmp_path: Path
+) -> None:
+    origins = images and Origins([[f"{row}.png"] for row in range(3)], np.array([[image, 0, 0] for image in images]))
+    pairs = write_set(
+        tmp_path / "train.zarr", np.zeros((3, 16, 16, 3), np.uint8), origins=origins or None, parameters=parameters
+    )
+    assert _independent(pairs, order_seed) is independent
