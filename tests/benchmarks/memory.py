@@ -15,6 +15,7 @@ PARAMS = {
     "precision": 0.3,
     "dataset": {"image_size": 64, "test_count": 1},
     "network": {"base_filters": 8, "dropout": 0.1},
+    "select": {"strategy": "first_failure"},
 }
 
 

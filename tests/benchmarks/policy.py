@@ -13,6 +13,7 @@ SEEDS = (0, 1, 2, 3, 4, 5)
 PARAMS = {
     "dataset": {"image_size": 64, "train_count": 400, "test_count": 1000},
     "network": {"base_filters": 8},
+    "select": {"strategy": "first_failure"},
 }
 
 

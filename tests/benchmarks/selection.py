@@ -15,6 +15,7 @@ PARAMS = {
     "precision": PRECISION,
     "dataset": {"image_size": SIZE, "train_count": POOL, "test_count": 200},
     "network": {"base_filters": FILTERS},
+    "select": {"strategy": "first_failure"},
 }
 
 LITERAL = f"""
