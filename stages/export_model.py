@@ -7,7 +7,7 @@ and a short script that predicts an image by it. All of them compute in float32.
 import argparse
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stages.learning.tensorflow import set_up_tensorflow
 from stages.pipeline import paths
@@ -26,7 +26,8 @@ import keras
 
 network = keras.saving.load_model("model.keras")
 image = keras.utils.load_img(sys.argv[1], color_mode="{color_mode}", target_size=network.input_shape[1:3])
-predicted = network.predict(keras.utils.img_to_array(image)[None] / 255)[0]
+white = 65535 if image.mode.startswith("I") else 255  # of 16 bits, or of 8
+predicted = network.predict(keras.utils.img_to_array(image)[None] / white)[0]
 {use}
 '''
 OF_MASKS = {
@@ -66,11 +67,17 @@ def in_float32(network: "keras.Model") -> "keras.Model":
     from stages.networks.shared.layers import as_keras
 
     with as_keras(network):
-        copy = keras.models.clone_model(
-            network, clone_function=lambda layer: type(layer).from_config({**layer.get_config(), "dtype": "float32"})
-        )
+        copy = keras.models.clone_model(network, clone_function=_in_float32, recursive=True)
     copy.set_weights(network.get_weights())
     return copy
+
+
+def _in_float32(layer: Any) -> Any:
+    """A copy of a layer, or of a plain operation between layers, which has no precision of its own."""
+    import keras
+
+    changes = {"dtype": "float32"} if isinstance(layer, keras.layers.Layer) else {}
+    return type(layer).from_config({**layer.get_config(), **changes})
 
 
 def script(network: "keras.Model") -> str:

@@ -9,7 +9,6 @@ import numpy as np
 
 from stages.learning.protocol import PREDICTION_BATCH
 from stages.learning.tensorflow import processor, set_up_tensorflow
-from stages.pairs.read import Pairs
 from stages.pairs.tables import HEADER, with_origins, write_csv
 from stages.pairs.write import copy_rows
 from stages.pipeline import paths
@@ -21,7 +20,7 @@ from stages.pipeline.files import atomic, digest, write_json
 from stages.pipeline.params import load
 from stages.pipeline.params.sections import Params
 from stages.pipeline.progress import Progress
-from stages.strategies.shared.pool import digest_of_rows, open_pool
+from stages.strategies.shared.pool import Pool, digest_of_rows, open_pool
 from stages.strategies.shared.state import Round, State
 from stages.strategies.shared.strategy import Settings, strategy_of
 
@@ -95,7 +94,7 @@ def main() -> None:
             {
                 "strategy": params.select.strategy,
                 **state.metrics(),
-                "independent": _independent(pairs, params.select.order_seed),
+                "independent": _independent(pool, params.select.order_seed),
                 "seconds": saved.seconds(),
             },
         )
@@ -135,6 +134,7 @@ def _carry_out(steps: Iterator[State], state: State, learner: "Learner", saved: 
                 board.show_pairs(drawn, learner.pairs.read(new))
                 drawn += len(new)
             saved.save_if_due(all_of_it)
+        board.flush()
         saved.save(all_of_it())
 
 
@@ -146,14 +146,21 @@ def _show(state: State, progress: Progress) -> None:
         progress.warn(line)
 
 
-def _independent(pairs: Pairs, order_seed: int | None) -> bool:
-    """Whether pairs stand in random order, each for itself: of files in a drawn order, one of an image, of no group."""
-    origins = pairs.origins()
+def _independent(pool: Pool, order_seed: int | None) -> bool:
+    """Whether the pool is a random sample in random order.
+
+    It is not where an earlier choice left pairs out. Pairs of files have to be in a drawn order, one of an image, of no
+    group.
+    """
+    pairs, origins = pool.pairs, pool.pairs.origins()
+    if len(pairs) < pairs.layout.count:
+        return False
     if origins is None:
         return True
     images = origins.tiles[:, 0]
     of_groups = "group_pattern" in pairs.attributes["parameters"]
-    return order_seed is not None and len(np.unique(images)) == len(images) and not of_groups
+    in_drawn_order = order_seed is not None and not pool.core
+    return in_drawn_order and len(np.unique(images)) == len(images) and not of_groups
 
 
 def _table(state: State, rows: np.ndarray) -> list[list[Any]]:

@@ -67,6 +67,7 @@ def main() -> None:
                 progress.go_on(len(epochs))
             if params.seed_training.goal != "skip" and not earlier:
                 train(student, seeds, params, epochs, progress, watched.show)
+        watched.flush()
         saved.save(state())
         student.save(model)
         write_csv(curve, ["epoch", "score", "loss"], [[number, *epoch] for number, epoch in enumerate(epochs, 1)])

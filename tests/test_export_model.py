@@ -66,7 +66,7 @@ def test_all_that_is_written_predicts_as_the_network_does(core: keras.Model, tmp
     clear = np.abs(expected[1, :, :, 0] - 0.5) > 0.02
     mask = np.asarray(Image.open("out/mask.png").convert("L"))
     np.testing.assert_array_equal(mask[clear], (expected[1, :, :, 0] > 0.5)[clear] * 255)
-    assert len((tmp_path / "out/predict.py").read_text().splitlines()) == 9
+    assert len((tmp_path / "out/predict.py").read_text().splitlines()) == 10
 
 
 def test_a_network_of_classes_names_the_class(core: keras.Model, tmp_path: Path) -> None:

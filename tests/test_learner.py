@@ -354,6 +354,30 @@ def test_the_average_is_saved_and_scores_are_those_of_the_saved_network(
     np.testing.assert_array_equal(saved.verify(range(COUNT)).scores, scores)
 
 
+def test_a_step_is_left_to_be_saved_by_whoever_counts_it(fresh: Fresh) -> None:
+    learner, saved = fresh(), []
+    learner.after_batch = lambda: saved.append(1)
+    learner.fit_step(range(3))
+    assert not saved
+    learner.fit_epoch(range(3))
+    assert saved
+
+
+def test_after_a_step_statistics_are_estimated_on_the_core_if_at_all(fresh: Fresh) -> None:
+    learner, whole, moving = fresh(statistics="estimated"), fresh(statistics="estimated"), fresh()
+    learner.fit_step(range(3), range(6))
+    whole.fit_step(range(3), range(COUNT))
+    moving.fit_step(range(3), range(6))
+    scored = [each.score(range(COUNT)) for each in (learner, whole, moving)]
+    assert not np.array_equal(learner.network.get_weights()[-1], moving.network.get_weights()[-1])
+    again = fresh(statistics="estimated")
+    again.fit_step(range(3), range(6))
+    np.testing.assert_array_equal(again.score(range(COUNT)), scored[0])
+    learner.fit_step(range(3), range(6))
+    learner.renew()
+    np.testing.assert_array_equal(learner.score(range(COUNT)), fresh().score(range(COUNT)))
+
+
 def test_steps_go_on_from_a_state_bit_for_bit(fresh: Fresh) -> None:
     straight, resumed = fresh(1, average=0.8), fresh(2, average=0.8)
     straight.fit_step([5, 1, 2])

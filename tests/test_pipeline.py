@@ -131,6 +131,11 @@ def test_evaluate_finds_no_failure_where_select_certifies_that_there_is_none(pro
     assert select["added_by_pass"][str(select["passes"])] == 0
     assert select["selected"] == 4 + sum(select["added_by_pass"].values()) == evaluate["chosen"]["pairs"]
     assert evaluate["rejected"].get("below_bar", 0) == 0
+    # What select verified is what the saved network predicts: without it, evaluate finds the same.
+    (project / "data/verified.npz").unlink()
+    np.savez(project / "data/verified.npz", rows=np.empty(0, np.int64), fits=np.empty((0, 0)))
+    succeed(project, "python", "-m", "stages.evaluate")
+    assert {**metrics(project, "evaluate"), "seconds": 0} == {**evaluate, "seconds": 0}
     if strategy == "first_failure":  # which learns its core until all of it passes
         assert evaluate["chosen"]["below_bar"] == 0
 

@@ -73,6 +73,9 @@ def test_it_comes_back_with_fast_layers_that_drop_what_they_would_have_dropped(t
     [
         keras.layers.BatchNormalization(scale=False),
         keras.layers.BatchNormalization(axis=1),
+        keras.layers.BatchNormalization(renorm=True),
+        keras.layers.BatchNormalization(dtype="float64"),
+        keras.layers.Dropout(0.5, dtype="float16"),
         keras.layers.Dropout(0.5, noise_shape=(None, 1, 1, None)),
         keras.layers.Conv2DTranspose(3, 3, padding="same", use_bias=False),
         keras.layers.Conv2DTranspose(3, 3, padding="same", dilation_rate=2),

@@ -1,4 +1,4 @@
-"""The tables of stage `select`, and whether the pairs are independent of each other."""
+"""The tables of stage `select`, and whether the pool is a random sample."""
 
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ import pytest
 from stages.pairs.layout import Origins
 from stages.pairs.tables import Choice
 from stages.select import _independent, _rejected
+from stages.strategies.shared.pool import Pool
 from stages.strategies.shared.state import State
 from tests.sets import write_set
 
@@ -22,20 +23,31 @@ def test_rejected_rows_are_those_not_chosen_in_order_with_their_last_scores() ->
 
 
 @pytest.mark.parametrize(
-    ("images", "parameters", "order_seed", "independent"),
+    ("images", "parameters", "order_seed", "core", "left_out", "independent"),
     [
-        ([0, 1, 2], {}, 0, True),
-        ([0, 1, 2], {}, None, False),
-        ([0, 1, 1], {}, 0, False),
-        ([0, 1, 2], {"group_pattern": "(.)_"}, 0, False),
-        (None, {}, None, True),
+        ([0, 1, 2], {}, 0, 0, 0, True),
+        ([0, 1, 2], {}, None, 0, 0, False),
+        ([0, 1, 1], {}, 0, 0, 0, False),
+        ([0, 1, 2], {"group_pattern": "(.)_"}, 0, 0, 0, False),
+        ([0, 1, 2], {}, 0, 1, 0, False),
+        ([0, 1, 2], {}, 0, 0, 1, False),
+        (None, {}, None, 0, 0, True),
+        (None, {}, None, 1, 0, True),
+        (None, {}, None, 0, 1, False),
     ],
 )
-def test_pairs_are_independent_if_each_is_an_image_of_no_group_in_a_drawn_order(
-    images: list[int] | None, parameters: dict[str, Any], order_seed: int | None, independent: bool, tmp_path: Path
+def test_a_pool_is_a_random_sample_if_its_pairs_are_drawn_or_images_of_no_group_in_a_drawn_order(
+    images: list[int] | None,
+    parameters: dict[str, Any],
+    order_seed: int | None,
+    core: int,
+    left_out: int,
+    independent: bool,
+    tmp_path: Path,
 ) -> None:
     origins = images and Origins([[f"{row}.png"] for row in range(3)], np.array([[image, 0, 0] for image in images]))
     pairs = write_set(
         tmp_path / "train.zarr", np.zeros((3, 16, 16, 3), np.uint8), origins=origins or None, parameters=parameters
     )
-    assert _independent(pairs, order_seed) is independent
+    pool = Pool(pairs.in_order(np.arange(left_out, 3)), [Choice(0, None)] * core, 3)
+    assert _independent(pool, order_seed) is independent

@@ -71,7 +71,7 @@ class MovingAverage:
         self._statistics: list[tuple[keras.Variable, keras.Variable]] = []
         if not decay:
             return
-        for layer in network.layers:
+        for layer in network._flatten_layers():
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.momentum = decay
         self.network = keras.models.clone_model(network)

@@ -53,7 +53,8 @@ class Learner(Predictor):
     Attributes
     ----------
     after_batch : callable
-        Called after each training step: the moment to save a checkpoint.
+        Called after each training step of an epoch: the moment to save a checkpoint. Whoever calls for a single step
+        counts it, and saves it then.
     """
 
     def __init__(self, network: keras.Model, pairs: Pairs, params: Params, batch_size: int) -> None:
@@ -153,8 +154,15 @@ class Learner(Predictor):
         self._under_way = None
         return Epoch(epoch.scores / len(order), epoch.losses / len(order))
 
-    def fit_step(self, positions: Sequence[int]) -> Epoch:
+    def fit_step(self, positions: Sequence[int], core: Sequence[int] = ()) -> Epoch:
         """Train once on some pairs, together; score and loss are those before the step, dropout on.
+
+        Parameters
+        ----------
+        positions : sequence of int, shape (n,)
+            The pairs.
+        core : sequence of int
+            Pairs that statistics of batch normalisation are estimated on, where they are.
 
         Raises
         ------
@@ -163,7 +171,8 @@ class Learner(Predictor):
         """
         block = self.pairs.read(positions)
         sums, loss = self._train_step(*block)
-        self.after_batch()
+        if self._estimates:
+            self._statistics.due = np.asarray(core)
         return Epoch(float(self._pair_score(as_fit([sums], block)).mean()), loss)
 
     def score(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -181,6 +190,7 @@ class Learner(Predictor):
         """Put fresh weights in place of the trained ones: the weights of a `new` learner."""
         renew_weights(self.trained, self._seed)
         self._moving.begin()
+        self._statistics.due = np.empty(0, np.int64)
 
     def recall(self, positions: Sequence[int]) -> None:
         """Put the average in place of the weights, with statistics of batch normalisation estimated on some pairs.

@@ -74,6 +74,8 @@ class Picks(State):
         Whether the passes are over and failures are counted alone, without training.
     fresh : bool
         Whether the network is one that began fresh on a core, see ``select.retrain``.
+    passes_before : int
+        Passes of the network before that one.
     failing : list of int
         Positions that failed in that count.
     certified : bool, optional
@@ -99,6 +101,7 @@ class Picks(State):
     walked: int = 0
     counting: bool = False
     fresh: bool = False
+    passes_before: int = 0
     failing: list[int] = field(default_factory=list)
     certified: bool | None = None
     tested_with: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64), compare=False)
@@ -185,6 +188,7 @@ def choose(learner: Learner, state: Picks, settings: Settings) -> Iterator[Picks
         yield from retrain(learner, state, settings, settings.options.replay_size)
         state.number += 1
         state.fresh, state.counting, state.failing, state.certified = True, False, [], None
+        state.passes_before, state.running = state.passes, settings.precision
         yield from pick(learner, state, settings)
 
 
@@ -215,7 +219,7 @@ def begin_pass(state: Picks, settings: Settings) -> None:
     if not left.size:
         state.certified = True
         return
-    state.counting = state.passes >= settings.options.max_passes * (1 + state.fresh)
+    state.counting = state.passes - state.passes_before >= settings.options.max_passes
     state.passes += not state.counting
     state.core_before = len(state.chosen)
     state.queue = left[np.lexsort((left, state.scores[left]))].tolist()
@@ -237,7 +241,7 @@ def scan(learner: Learner, state: Picks, settings: Settings) -> None:
     state.tested_with[tested] = state.number
     state.queue = state.queue[count:]
     state.walked += count
-    state.tested += count if state.passes == 1 else 0
+    state.tested += count if state.passes == 1 and not state.counting else 0
     found = [block[place] for place in failures[:room].tolist()]
     if state.counting:
         state.failing += found

@@ -33,7 +33,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
     def can_replace(layer: keras.layers.BatchNormalization) -> bool:
         """Whether a layer of Keras normalises the channels of images, with all its weights."""
         of_images = layer.input_spec.ndim == 4 and layer.axis in (-1, 3)
-        return bool(of_images and layer.center and layer.scale)
+        return bool(of_images and layer.center and layer.scale and not getattr(layer, "renorm", False))
 
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: None = None) -> tf.Tensor:
         """Normalise by the batch in training and while estimating, by the averages otherwise."""
@@ -172,8 +172,13 @@ def speed_up(network: keras.Model) -> None:
     # These have the state of Keras' own and other methods, so that nothing has to be copied.
     for layer in network._flatten_layers():
         fast: Any = FAST.get(type(layer))
-        if fast and fast.can_replace(layer):
+        if fast and fast.can_replace(layer) and _is_common(layer):
             turn_into(fast, layer)
+
+
+def _is_common(layer: keras.layers.Layer) -> bool:
+    """Whether a layer computes in a precision that the layers here are tested in."""
+    return layer.variable_dtype == "float32" and layer.compute_dtype in ("float32", "bfloat16")
 
 
 @contextmanager
@@ -205,7 +210,7 @@ def estimating(network: keras.Model, share: tf.Tensor) -> Iterator[None]:
     share : Tensor of float32, shape ()
         Weight of the batch in the new averages, in [0, 1]; at 1 the averages before have no part.
     """
-    found = [layer for layer in network.layers if isinstance(layer, BatchNormalization)]
+    found = [layer for layer in network._flatten_layers() if isinstance(layer, BatchNormalization) and layer.trainable]
     for layer in found:
         layer._share = share
     try:
