@@ -23,7 +23,7 @@ SMALL: dict[str, Any] = {
     "precision": 0.3,
     "dataset": {"image_size": 32, "train_count": 40, "test_count": 12, "radius_min": 4, "radius_max": 8},
     "network": {"name": "tiny"},
-    "training": {"learning_rate": 0.01},
+    "training": {"learning_rate": 0.01, "average": 0.5},
     "seed_training": {"count": 4, "batch_size": 4},
     "select": {
         "batch_size": 8,

@@ -32,6 +32,7 @@ def core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> keras.Model:
     paths.CORE_MODEL.parent.mkdir()
     keras.config.set_dtype_policy("mixed_bfloat16")
     network = tiny.build(network_options("residual_unet", base_filters=2), Layout(1, (16, 16, 3), "uint8"))
+    keras.config.set_dtype_policy("float32")
     speed_up(network)
     save(network)
     return network

@@ -314,8 +314,8 @@ def test_a_number_with_an_exponent_is_a_number(tmp_path: Path, text: str, number
 
 def test_a_learning_rate_may_be_written_with_an_exponent(workspace: Path) -> None:
     path = workspace / "params.yaml"
-    path.write_text(path.read_text().replace("learning_rate: 0.001", "learning_rate: 1e-3"))
-    assert load("train_seed").training.learning_rate == 0.001
+    path.write_text(path.read_text().replace("learning_rate: null", "learning_rate: 2e-3"))
+    assert load("train_seed").training.learning_rate == 0.002
 
 
 def test_a_whole_number_is_as_good_as_a_fraction(workspace: Path, change: Change) -> None:
@@ -508,7 +508,7 @@ def test_images_are_no_larger_than_float32_can_count() -> None:
 
 
 def test_a_strategy_sees_its_own_options_and_the_budget_alone(workspace: Path, change: Change) -> None:
-    assert load("select").select.options.scan_size == 1024
+    assert load("select").select.options.failures == 2
     change(**{"select.strategy": "el2n"})
     select: Any = load("select").select
     assert (select.options.rating_epochs, select.budget.count) == (5, 300)

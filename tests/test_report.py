@@ -155,7 +155,7 @@ def test_the_report_answers_with_the_figures_of_the_run(written: Written) -> Non
     assert "1,250 pairs" in found
     assert "no test pair that is a copy" in found
     assert "a processor, 2 threads, float32" in found
-    assert "seed_training.batch_size 10" in found
+    assert "seed_training.batch_size 11" in found
 
 
 PICKED = {

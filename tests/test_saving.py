@@ -28,6 +28,7 @@ def tiny_network(policy: str) -> keras.Model:
     """A network with a layer of each kind, as a stage has it."""
     keras.config.set_dtype_policy(policy)
     network = tiny.build(network_options("residual_unet", base_filters=2), Layout(1, (16, 16, 3), "uint8"))
+    keras.config.set_dtype_policy("float32")
     speed_up(network)
     network.compile(optimizer=Adam(0.01), loss="binary_crossentropy")
     network.optimizer.build(network.trainable_variables)

@@ -53,8 +53,7 @@ class Learner(Predictor):
     Attributes
     ----------
     after_batch : callable
-        Called after each training step of an epoch: the moment to save a checkpoint. Whoever calls for a single step
-        counts it, and saves it then.
+        Called after each training step of an epoch, to save a checkpoint; a single step is saved by whoever counts it.
     """
 
     def __init__(self, network: keras.Model, pairs: Pairs, params: Params, batch_size: int) -> None:
@@ -69,8 +68,9 @@ class Learner(Predictor):
         self._estimates = params.training.statistics == "estimated"
         self._statistics = BatchStatistics(self, batch_size)
         self._average = RunningAverage(network)
-        loss = LOSSES[params.training.loss]
-        self._train_step = TrainingStep(network, self._moving, loss, self.scaled, self._signature)
+        self._train_step = TrainingStep(
+            network, self._moving, LOSSES[params.training.loss], self.scaled, self._signature
+        )
 
     @classmethod
     def new(cls, pairs: Pairs, params: Params, batch_size: int) -> Self:
@@ -108,8 +108,7 @@ class Learner(Predictor):
     @property
     def policy(self) -> str:
         """Precision that the network computes in: "float32" or "mixed_bfloat16"."""
-        kinds = {layer.compute_dtype for layer in self.trained.layers}
-        return "mixed_bfloat16" if "bfloat16" in kinds else "float32"
+        return "mixed_bfloat16" if any(x.compute_dtype == "bfloat16" for x in self.trained.layers) else "float32"
 
     def fit_epoch(self, positions: Sequence[int], steps: int | None = None, remember: Container[int] = ()) -> Epoch:
         """Train once on each of some pairs, in an order that is drawn anew for each epoch.
@@ -135,8 +134,7 @@ class Learner(Predictor):
             If the loss or a weight is no longer a finite number.
         """
         # The optimizer's step count tells one epoch from another, so that the order needs no state of its own.
-        step = int(self.trained.optimizer.iterations.numpy())
-        epoch = self._under_way = self._under_way or EpochUnderWay(step)
+        epoch = self._under_way = self._under_way or EpochUnderWay(int(self.trained.optimizer.iterations.numpy()))
         order = np.random.default_rng((self._seed, epoch.step)).permutation(np.asarray(positions))
         if steps is not None:
             order = order[: steps * self.batch_size]
@@ -155,14 +153,7 @@ class Learner(Predictor):
         return Epoch(epoch.scores / len(order), epoch.losses / len(order))
 
     def fit_step(self, positions: Sequence[int], core: Sequence[int] = ()) -> Epoch:
-        """Train once on some pairs, together; score and loss are those before the step, dropout on.
-
-        Parameters
-        ----------
-        positions : sequence of int, shape (n,)
-            The pairs.
-        core : sequence of int
-            Pairs that statistics of batch normalisation are estimated on, where they are.
+        """Train once on some pairs of a core, together; score and loss are those before the step, dropout on.
 
         Raises
         ------
@@ -229,9 +220,8 @@ class Learner(Predictor):
         variables = variables_of(self.trained) + self._moving.variables
         self._train_step.require_finite(variables)
         arrays = {f"variable {number}": variable.numpy() for number, variable in enumerate(variables)}
-        under_way = astuple(self._under_way) if self._under_way else ()
-        progress = {"under way": np.array(under_way, dtype=np.float64), "unsettled": self._statistics.due}
-        return {**arrays, **progress, **self._average.state()}
+        under_way = np.array(astuple(self._under_way) if self._under_way else (), np.float64)
+        return {**arrays, "under way": under_way, "unsettled": self._statistics.due, **self._average.state()}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """Go on from a state of a learner of the same network."""
