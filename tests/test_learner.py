@@ -363,19 +363,17 @@ def test_a_step_is_left_to_be_saved_by_whoever_counts_it(fresh: Fresh) -> None:
     assert saved
 
 
-def test_after_a_step_statistics_are_estimated_on_the_core_if_at_all(fresh: Fresh) -> None:
-    learner, whole, moving = fresh(statistics="estimated"), fresh(statistics="estimated"), fresh()
-    learner.fit_step(range(3), range(6))
-    whole.fit_step(range(3), range(COUNT))
-    moving.fit_step(range(3), range(6))
-    scored = [each.score(range(COUNT)) for each in (learner, whole, moving)]
-    assert not np.array_equal(learner.network.get_weights()[-1], moving.network.get_weights()[-1])
-    again = fresh(statistics="estimated")
-    again.fit_step(range(3), range(6))
-    np.testing.assert_array_equal(again.score(range(COUNT)), scored[0])
-    learner.fit_step(range(3), range(6))
-    learner.renew()
-    np.testing.assert_array_equal(learner.score(range(COUNT)), fresh().score(range(COUNT)))
+def test_after_a_step_statistics_are_estimated_on_its_pairs(fresh: Fresh) -> None:
+    estimated, again, moving = fresh(statistics="estimated"), fresh(statistics="estimated"), fresh()
+    for learner in (estimated, again, moving):
+        learner.fit_step(range(6))
+    scores = estimated.score(range(COUNT))
+    np.testing.assert_array_equal(again.score(range(COUNT)), scores)
+    moving.score(range(COUNT))
+    assert not np.array_equal(estimated.network.get_weights()[-1], moving.network.get_weights()[-1])
+    estimated.fit_step(range(6))
+    estimated.renew()
+    np.testing.assert_array_equal(estimated.score(range(COUNT)), fresh().score(range(COUNT)))
 
 
 def test_steps_go_on_from_a_state_bit_for_bit(fresh: Fresh) -> None:

@@ -152,8 +152,8 @@ class Learner(Predictor):
         self._under_way = None
         return Epoch(epoch.scores / len(order), epoch.losses / len(order))
 
-    def fit_step(self, positions: Sequence[int], core: Sequence[int] = ()) -> Epoch:
-        """Train once on some pairs of a core, together; score and loss are those before the step, dropout on.
+    def fit_step(self, positions: Sequence[int]) -> Epoch:
+        """Train once on some pairs, together; score and loss are those before the step, dropout on.
 
         Raises
         ------
@@ -163,7 +163,7 @@ class Learner(Predictor):
         block = self.pairs.read(positions)
         sums, loss = self._train_step(*block)
         if self._estimates:
-            self._statistics.due = np.asarray(core)
+            self._statistics.due = np.asarray(positions)
         return Epoch(float(self._pair_score(as_fit([sums], block)).mean()), loss)
 
     def score(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:

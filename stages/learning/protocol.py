@@ -29,8 +29,8 @@ class Learner(Protocol):
         """Train once on each of some pairs, or on as many as some steps take; after some steps remember the weights."""
         ...
 
-    def fit_step(self, positions: Sequence[int], core: Sequence[int] = ()) -> Epoch:
-        """Train once on some pairs of a core, together."""
+    def fit_step(self, positions: Sequence[int]) -> Epoch:
+        """Train once on some pairs, together."""
         ...
 
     def score(self, positions: Sequence[int]) -> np.ndarray:

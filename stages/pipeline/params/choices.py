@@ -49,6 +49,7 @@ class StrategyLine(Line):
     goal: Literal["learn", "try", "skip"]
     learning_rate: Any = 0.001
     average: Any = 0
+    statistics: Any = "moving"
     batch_size: Any = 10
 
 
@@ -91,6 +92,7 @@ NETWORK_OPTIONS = ("base_filters", "dropout", "batch_normalization", "momentum",
 DEFAULTS = {
     "training.learning_rate": "select.strategy",
     "training.average": "select.strategy",
+    "training.statistics": "select.strategy",
     "seed_training.batch_size": "select.strategy",
     **{f"dataset.{key}": "dataset.name" for key in ("image_size", "train_count", "test_count")},
     **{f"network.{key}": "network.name" for key in NETWORK_OPTIONS},

@@ -31,7 +31,7 @@ def replay(learner: Learner, state: State, settings: Settings, new: Sequence[int
     count = min(max(0, size - len(new)), len(others))
     drawn = np.random.default_rng((settings.seed, state.steps)).choice(others, count, replace=False)
     batch = [*new, *drawn.tolist()]
-    epoch = learner.fit_step(batch, state.positions)
+    epoch = learner.fit_step(batch)
     state.score, state.loss = epoch
     state.steps += 1
     state.pairs_trained += len(batch)
