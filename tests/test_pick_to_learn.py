@@ -134,9 +134,12 @@ def test_a_certified_core_is_one_whose_network_predicts_all_other_pairs(learner:
 @given(learners, all_settings)
 def test_a_step_trains_on_the_new_pairs_and_on_others_of_the_core_once_each(learner: Named, settings: Settings) -> None:
     state = picked(learner, settings)
+    place = {choice.position: order for order, choice in enumerate(state.chosen)}
     sizes = []
     for names in learner.steps:
         assert len(set(names)) == len(names) <= max(settings.options.replay_size, settings.options.failures)
+        newest = [name for name in names if place[name] == max(map(place.__getitem__, names))]
+        assert newest or not names  # no names: the network was renewed
         sizes.append(len(names))
     assert (state.steps, state.pairs_trained) == (sum(size > 0 for size in sizes), sum(sizes))
     assert sum(choice.epochs for choice in state.chosen) >= state.steps - state.retrained

@@ -154,7 +154,7 @@ def test_an_earlier_core_of_another_pool_is_refused(folder: Path, changes: dict[
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", "\0"])
-def test_a_record_that_is_none_are_refused(folder: Path, content: str) -> None:
+def test_a_record_that_is_none_is_refused(folder: Path, content: str) -> None:
     write_earlier(folder / "first")
     (folder / "first/core.json").write_text(content)
     with pytest.raises(UserError, match=r"first/core\.json: (damaged: |not the record of an earlier selection: )"):
