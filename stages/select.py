@@ -9,6 +9,7 @@ import numpy as np
 
 from stages.learning.protocol import PREDICTION_BATCH
 from stages.learning.tensorflow import processor, set_up_tensorflow
+from stages.pairs.layout import Origins
 from stages.pairs.tables import HEADER, with_origins, write_csv
 from stages.pairs.write import copy_rows
 from stages.pipeline import paths
@@ -50,6 +51,7 @@ def main() -> None:
     # These import TensorFlow: bad input need not wait for that.
     from stages.learning.board import Board
     from stages.learning.learner import Learner
+    from stages.learning.saving import bytes_of
 
     board = Board("select")
     pairs = pool.pairs
@@ -61,7 +63,7 @@ def main() -> None:
         resumable("select", params, inputs, machine) as saved,
         atomic(*OUTPUTS) as (model, record, core, table, rejected, verified, metrics, curve),
     ):
-        require_space(paths.CORE_MODEL, 4 * learner.file_bytes)  # two checkpoints, the network and a copy of it
+        require_space(paths.CORE_MODEL, 4 * bytes_of(learner.trained))  # two checkpoints, the network and a copy of it
         if saved.found:
             state = state.restored(saved.found.plain["state"], saved.found.arrays)
             learner.restore(saved.found.arrays)
@@ -94,7 +96,7 @@ def main() -> None:
             {
                 "strategy": params.select.strategy,
                 **state.metrics(),
-                "independent": _independent(pool, params.select.order_seed),
+                "independent": _independent(pool, origins, params.select.order_seed),
                 "seconds": saved.seconds(),
             },
         )
@@ -146,13 +148,13 @@ def _show(state: State, progress: Progress) -> None:
         progress.warn(line)
 
 
-def _independent(pool: Pool, order_seed: int | None) -> bool:
+def _independent(pool: Pool, origins: Origins | None, order_seed: int | None) -> bool:
     """Whether the pool is a random sample in random order.
 
     It is not where an earlier choice left pairs out. Pairs of files have to be in a drawn order, one of an image, of no
     group.
     """
-    pairs, origins = pool.pairs, pool.pairs.origins()
+    pairs = pool.pairs
     if len(pairs) < pairs.layout.count:
         return False
     if origins is None:

@@ -35,10 +35,8 @@ def main() -> None:
         )
     earlier = earlier_model(params.select)
     threads = set_up_tensorflow()
-    from stages.learning import (
-        board,
-        learner,
-    )  # import TensorFlow, which takes seconds that bad input need not wait for
+    # These import TensorFlow: bad input need not wait for that.
+    from stages.learning import board, learner, saving
 
     watched = board.Board("train_seed")
     student = learner.Learner.new(pairs, params, params.seed_training.batch_size)
@@ -51,7 +49,9 @@ def main() -> None:
         resumable("train_seed", params, inputs, machine) as saved,
         atomic(*OUTPUTS) as (model, record, metrics, curve),
     ):
-        require_space(paths.SEED_MODEL, 4 * student.file_bytes)  # two checkpoints, the network and a copy of it
+        require_space(
+            paths.SEED_MODEL, 4 * saving.bytes_of(student.trained)
+        )  # two checkpoints, the network and a copy of it
         epochs: list[Epoch] = []
         if saved.found:
             epochs = [Epoch(*each) for each in saved.found.plain["epochs"]]

@@ -30,6 +30,8 @@ class Named(Toy):
         The name of the pair at each position.
     steps : list of tuple of int
         Names of the pairs of each training step.
+    statistics : tuple of int
+        Names of the pairs whose statistics scores depend on.
     """
 
     names: Sequence[int]
@@ -38,13 +40,18 @@ class Named(Toy):
     diligence: float = 0.7
     steps: list[tuple[int, ...]] = field(default_factory=list)
     history: int = 0
+    statistics: tuple[int, ...] = ()
 
     def fit_step(self, positions: Sequence[int]) -> Epoch:
-        names = tuple(self.names[position] for position in positions)
+        self.estimate(positions)
+        names = self.statistics
         self.steps.append(names)
         self.history = zlib.crc32(repr(names).encode(), self.history)
         throw = random.Random(f"{self.seed} {self.history}")
         return Epoch(throw.uniform(0.9, 1.1) if throw.random() < self.diligence else throw.uniform(0.5, 0.9), 0.1)
+
+    def estimate(self, positions: Sequence[int]) -> None:
+        self.statistics = tuple(self.names[position] for position in positions)
 
     def score(self, positions: Sequence[int]) -> np.ndarray:
         return np.array([self._score_of(self.names[position]) for position in positions])
@@ -59,7 +66,7 @@ class Named(Toy):
         self.history = 0
 
     def _score_of(self, name: int) -> float:
-        throw = random.Random(f"{self.seed} {self.history} {name}")
+        throw = random.Random(f"{self.seed} {self.history} {self.statistics} {name}")
         learnt = 1 - (1 - self.talent) * 0.98 ** len(self.steps)
         return throw.uniform(0.8, 1.1) if throw.random() < learnt else throw.uniform(0, 0.8)
 

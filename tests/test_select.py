@@ -50,4 +50,4 @@ def test_a_pool_is_a_random_sample_if_its_pairs_are_drawn_or_images_of_no_group_
         tmp_path / "train.zarr", np.zeros((3, 16, 16, 3), np.uint8), origins=origins or None, parameters=parameters
     )
     pool = Pool(pairs.in_order(np.arange(left_out, 3)), [Choice(0, None)] * core, 3)
-    assert _independent(pool, order_seed) is independent
+    assert _independent(pool, pairs.origins(), order_seed) is independent

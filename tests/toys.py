@@ -18,6 +18,9 @@ class Toy:
     def fit_step(self, positions: Sequence[int]) -> Epoch:
         raise AssertionError("nothing is to be trained on by itself")
 
+    def estimate(self, positions: Sequence[int]) -> None:
+        raise AssertionError("nothing is to be estimated")
+
     def score(self, positions: Sequence[int]) -> np.ndarray:
         raise AssertionError("nothing is to be scored")
 

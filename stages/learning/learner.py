@@ -13,7 +13,7 @@ from stages.learning.losses import LOSSES
 from stages.learning.optimizers import Adam
 from stages.learning.predictor import Predictor, as_fit, in_blocks
 from stages.learning.protocol import PREDICTION_BATCH, Epoch, Verified
-from stages.learning.saving import bytes_of, load_with_optimizer, save_network, variables_of
+from stages.learning.saving import load_with_optimizer, save_network, variables_of
 from stages.learning.scores import SCORES
 from stages.learning.statistics import BatchStatistics
 from stages.learning.tensorflow import precision_policy
@@ -147,8 +147,7 @@ class Learner(Predictor):
                 self._average.remember()
             self.after_batch()
         self._train_step.require_finite(self.trained.variables)
-        if self._estimates:
-            self._statistics.due = np.asarray(positions)
+        self.estimate(positions)
         self._under_way = None
         return Epoch(epoch.scores / len(order), epoch.losses / len(order))
 
@@ -162,9 +161,13 @@ class Learner(Predictor):
         """
         block = self.pairs.read(positions)
         sums, loss = self._train_step(*block)
-        if self._estimates:
-            self._statistics.due = np.asarray(positions)
+        self.estimate(positions)
         return Epoch(float(self._pair_score(as_fit([sums], block)).mean()), loss)
+
+    def estimate(self, positions: Sequence[int]) -> None:
+        """Predict by statistics of some pairs from now on, if they are estimated at all."""
+        if self._estimates:
+            self._statistics.due = np.asarray(positions, np.int64)
 
     def score(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
         """Scores of some pairs; float64, shape (n,)."""
@@ -203,11 +206,6 @@ class Learner(Predictor):
         self._moving.put_back()
         self._train_step.require_finite(variables_of(self.trained))
         save_network(self.trained, path)
-
-    @property
-    def file_bytes(self) -> int:
-        """About the size of a saved network."""
-        return bytes_of(self.trained)
 
     def state(self) -> dict[str, np.ndarray]:
         """Arrays on which further training depends: weights, optimizer, random states, average, the epoch under way.

@@ -33,6 +33,10 @@ class Learner(Protocol):
         """Train once on some pairs, together."""
         ...
 
+    def estimate(self, positions: Sequence[int]) -> None:
+        """Predict by statistics of some pairs, until the next training; so far by those of the last training."""
+        ...
+
     def score(self, positions: Sequence[int]) -> np.ndarray:
         """Scores of some pairs; float64 of shape (n,)."""
         ...

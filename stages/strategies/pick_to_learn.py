@@ -20,11 +20,12 @@ from stages.learning.protocol import PREDICTION_BATCH, Learner
 from stages.pairs.tables import Choice
 from stages.pipeline.errors import UserError
 from stages.pipeline.params.sections import INT_MAX, Section
-from stages.strategies.shared.replay import replay, retrain
+from stages.strategies.shared.replay import draw, replay, retrain
 from stages.strategies.shared.state import Progress, Round, State
 from stages.strategies.shared.strategy import Pool, Settings
 
 MEMORY = 0.9  # of the running mean of the scores in training: about ten steps
+STATISTICS = 100  # pairs of the core whose statistics predict in a scan; those of one step let pairs fail by accident
 
 
 class Options(Section):
@@ -189,6 +190,7 @@ def choose(learner: Learner, state: Picks, settings: Settings) -> Iterator[Picks
         state.number += 1
         state.fresh, state.counting, state.failing, state.certified = True, False, [], None
         state.passes_before, state.running = state.passes, settings.precision
+        learner.estimate(draw(state, settings, STATISTICS))
         yield from pick(learner, state, settings)
 
 
@@ -265,3 +267,4 @@ def learn(learner: Learner, state: Picks, settings: Settings) -> None:
         state.learning, state.failed, state.round_steps = False, [], 0
         rounds = Round(state.seeds + state.walked, len(state.chosen), state.running, state.loss, state.steps)
         state.rounds.append(rounds)
+        learner.estimate(draw(state, settings, STATISTICS))

@@ -1,4 +1,4 @@
-"""Training steps on draws from the core, keyed by the step alone."""
+"""Draws from the core, keyed by the step alone, and training steps on them."""
 
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
@@ -27,15 +27,20 @@ def replay(learner: Learner, state: State, settings: Settings, new: Sequence[int
     Epoch
         Score and loss of these pairs before the step.
     """
-    others = np.setdiff1d(state.positions, new)
-    count = min(max(0, size - len(new)), len(others))
-    drawn = np.random.default_rng((settings.seed, state.steps)).choice(others, count, replace=False)
-    batch = [*new, *drawn.tolist()]
+    batch = [*new, *draw(state, settings, size - len(new), new)]
     epoch = learner.fit_step(batch)
     state.score, state.loss = epoch
     state.steps += 1
     state.pairs_trained += len(batch)
     return epoch
+
+
+def draw(state: State, settings: Settings, count: int, without: Sequence[int] = ()) -> list[int]:
+    """Positions of as many pairs of the core, or of all that there are, without some; keyed by the step alone."""
+    found = np.setdiff1d(state.positions, without)
+    count = min(max(0, count), len(found))
+    drawn: list[int] = np.random.default_rng((settings.seed, state.steps)).choice(found, count, replace=False).tolist()
+    return drawn
 
 
 def retrain(learner: Learner, state: Choosing, settings: Settings, size: int) -> Iterator[Choosing]:
