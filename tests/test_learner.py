@@ -376,6 +376,29 @@ def test_after_a_step_statistics_are_estimated_on_its_pairs(fresh: Fresh) -> Non
     np.testing.assert_array_equal(estimated.score(range(COUNT)), fresh().score(range(COUNT)))
 
 
+def test_a_step_moves_the_weights_by_its_share_of_the_learning_rate(fresh: Fresh) -> None:
+    moved = []
+    for rate in (1.0, 0.25):
+        learner = fresh()
+        before = learner.trained.trainable_variables[0].numpy()
+        learner.fit_step(range(6), rate)
+        moved.append(learner.trained.trainable_variables[0].numpy() - before)
+    np.testing.assert_allclose(moved[1], moved[0] / 4, atol=1e-6)
+    assert np.abs(moved[0]).max() > 1e-4
+
+
+def test_statistics_can_be_those_of_other_pairs(fresh: Fresh) -> None:
+    predicted = []
+    for positions in ([], range(6), range(6, COUNT)):
+        learner = fresh(statistics="estimated")
+        learner.fit_step(range(6))
+        if positions:
+            learner.estimate(positions)
+        predicted.append(learner.predict(range(COUNT)))
+    np.testing.assert_array_equal(predicted[1], predicted[0])
+    assert not np.array_equal(predicted[2], predicted[0])
+
+
 def test_steps_go_on_from_a_state_bit_for_bit(fresh: Fresh) -> None:
     straight, resumed = fresh(1, average=0.8), fresh(2, average=0.8)
     straight.fit_step([5, 1, 2])

@@ -508,7 +508,7 @@ def test_images_are_no_larger_than_float32_can_count() -> None:
 
 
 def test_a_strategy_sees_its_own_options_and_the_budget_alone(workspace: Path, change: Change) -> None:
-    assert load("select").select.options.failures == 2
+    assert load("select").select.options.failures == 1
     change(**{"select.strategy": "el2n"})
     select: Any = load("select").select
     assert (select.options.rating_epochs, select.budget.count) == (5, 300)

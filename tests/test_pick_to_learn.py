@@ -42,11 +42,11 @@ class Named(Toy):
     history: int = 0
     statistics: tuple[int, ...] = ()
 
-    def fit_step(self, positions: Sequence[int]) -> Epoch:
+    def fit_step(self, positions: Sequence[int], rate: float = 1.0) -> Epoch:
         self.estimate(positions)
         names = self.statistics
         self.steps.append(names)
-        self.history = zlib.crc32(repr(names).encode(), self.history)
+        self.history = zlib.crc32(repr((names, rate)).encode(), self.history)
         throw = random.Random(f"{self.seed} {self.history}")
         return Epoch(throw.uniform(0.9, 1.1) if throw.random() < self.diligence else throw.uniform(0.5, 0.9), 0.1)
 
@@ -74,7 +74,9 @@ class Named(Toy):
 def settings_of(
     failures: int = 2, replay_size: int = 6, max_steps: int = 8, max_passes: int = 30, retrain: int = 0
 ) -> Settings:
-    options = Options(failures=failures, replay_size=replay_size, max_steps=max_steps, max_passes=max_passes)
+    options = Options(
+        failures=failures, replay_size=replay_size, half_rate_at=20, max_steps=max_steps, max_passes=max_passes
+    )
     budget = BudgetParams(count=1, epochs=1, steps=None, averaged=0.0)
     return Settings(0.85, 0.8, 0.95, 10, SEEDS, 0, budget, retrain, options)
 

@@ -151,8 +151,10 @@ class Learner(Predictor):
         self._under_way = None
         return Epoch(epoch.scores / len(order), epoch.losses / len(order))
 
-    def fit_step(self, positions: Sequence[int]) -> Epoch:
-        """Train once on some pairs, together; score and loss are those before the step, dropout on.
+    def fit_step(self, positions: Sequence[int], rate: float = 1.0) -> Epoch:
+        """Train once on some pairs, together, at a share of ``training.learning_rate``.
+
+        Score and loss are those before the step, dropout on.
 
         Raises
         ------
@@ -160,7 +162,7 @@ class Learner(Predictor):
             If the loss is not a finite number.
         """
         block = self.pairs.read(positions)
-        sums, loss = self._train_step(*block)
+        sums, loss = self._train_step(*block, rate)
         self.estimate(positions)
         return Epoch(float(self._pair_score(as_fit([sums], block)).mean()), loss)
 

@@ -29,8 +29,8 @@ class Learner(Protocol):
         """Train once on each of some pairs, or on as many as some steps take; after some steps remember the weights."""
         ...
 
-    def fit_step(self, positions: Sequence[int]) -> Epoch:
-        """Train once on some pairs, together."""
+    def fit_step(self, positions: Sequence[int], rate: float = 1.0) -> Epoch:
+        """Train once on some pairs, together, at a share of the learning rate."""
         ...
 
     def estimate(self, positions: Sequence[int]) -> None:

@@ -42,16 +42,20 @@ class TrainingStep:
         self._average = average
         self._loss = loss
         self._scaled = scaled
+        self._rate = float(network.optimizer.learning_rate.numpy())
         self._graph = tf.function(self._train, input_signature=signature, autograph=False)
 
-    def __call__(self, images: np.ndarray, targets: np.ndarray) -> tuple[tf.Tensor, float]:
+    def __call__(self, images: np.ndarray, targets: np.ndarray, rate: float = 1.0) -> tuple[tf.Tensor, float]:
         """Train once; the sums that scores are computed from, and the loss, both before the step and dropout on.
+
+        The step is made at a share ``rate`` of the learning rate that the network was compiled with.
 
         Raises
         ------
         UserError
             If the loss is not a finite number.
         """
+        self._network.optimizer.learning_rate.assign(self._rate * rate)
         sums, loss = self._graph(images, targets)
         if not np.isfinite(loss):
             raise self._diverged(f"the loss is {float(loss)}")
@@ -76,6 +80,6 @@ class TrainingStep:
             float(each.numpy()) for each in (self._network.optimizer.iterations, self._network.optimizer.learning_rate)
         )
         return UserError(
-            f"training diverged: {sign} in step {step:.0f} at training.learning_rate = {rate:g}; "
+            f"training diverged: {sign} in step {step:.0f} at a learning rate of {rate:g}; "
             "lower training.learning_rate or set training.precision_policy=float32"
         )

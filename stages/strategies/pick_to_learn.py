@@ -35,6 +35,11 @@ class Options(Section):
     replay_size: int = Field(
         ge=2, le=65536, description="pairs of a training step: new ones, the others drawn from the core"
     )
+    half_rate_at: int = Field(
+        ge=1,
+        le=INT_MAX,
+        description="pairs of the core, c, for half the learning rate; at k pairs it is 1 / (1 + k / c)",
+    )
     max_steps: int = Field(ge=1, le=INT_MAX, description="most training steps of a round")
     max_passes: int = Field(ge=1, le=INT_MAX, description="most passes through the pool")
 
@@ -186,7 +191,7 @@ def choose(learner: Learner, state: Picks, settings: Settings) -> Iterator[Picks
     """
     yield from pick(learner, state, settings)
     if settings.retrain and not state.fresh:
-        yield from retrain(learner, state, settings, settings.options.replay_size)
+        yield from retrain(learner, state, settings, settings.options.replay_size, rate_of(state, settings))
         state.number += 1
         state.fresh, state.counting, state.failing, state.certified = True, False, [], None
         state.passes_before, state.running = state.passes, settings.precision
@@ -255,7 +260,7 @@ def scan(learner: Learner, state: Picks, settings: Settings) -> None:
 
 def learn(learner: Learner, state: Picks, settings: Settings) -> None:
     """One training step on the new pairs and on a draw of the others; it ends the round once the new ones pass."""
-    epoch = replay(learner, state, settings, state.failed, settings.options.replay_size)
+    epoch = replay(learner, state, settings, state.failed, settings.options.replay_size, rate_of(state, settings))
     state.round_steps += 1
     state.running = MEMORY * state.running + (1 - MEMORY) * epoch.score
     for choice in state.chosen[-len(state.failed) :]:
@@ -268,3 +273,9 @@ def learn(learner: Learner, state: Picks, settings: Settings) -> None:
         rounds = Round(state.seeds + state.walked, len(state.chosen), state.running, state.loss, state.steps)
         state.rounds.append(rounds)
         learner.estimate(draw(state, settings, STATISTICS))
+
+
+def rate_of(state: Picks, settings: Settings) -> float:
+    """Share of the learning rate that is left: in small steps fewer pairs fail by accident."""
+    half_rate_at: int = settings.options.half_rate_at
+    return 1 / (1 + len(state.chosen) / half_rate_at)

@@ -12,7 +12,9 @@ from stages.strategies.shared.strategy import Settings
 Choosing = TypeVar("Choosing", bound=State)
 
 
-def replay(learner: Learner, state: State, settings: Settings, new: Sequence[int], size: int) -> Epoch:
+def replay(
+    learner: Learner, state: State, settings: Settings, new: Sequence[int], size: int, rate: float = 1.0
+) -> Epoch:
     """Train one step on new pairs of the core and on a draw of its others.
 
     Parameters
@@ -21,6 +23,8 @@ def replay(learner: Learner, state: State, settings: Settings, new: Sequence[int
         Positions that the step has to train on.
     size : int
         Pairs of the step, if there are as many.
+    rate : float
+        Share of ``training.learning_rate``.
 
     Returns
     -------
@@ -28,7 +32,7 @@ def replay(learner: Learner, state: State, settings: Settings, new: Sequence[int
         Score and loss of these pairs before the step.
     """
     batch = [*new, *draw(state, settings, size - len(new), new)]
-    epoch = learner.fit_step(batch)
+    epoch = learner.fit_step(batch, rate)
     state.score, state.loss = epoch
     state.steps += 1
     state.pairs_trained += len(batch)
@@ -43,11 +47,11 @@ def draw(state: State, settings: Settings, count: int, without: Sequence[int] = 
     return drawn
 
 
-def retrain(learner: Learner, state: Choosing, settings: Settings, size: int) -> Iterator[Choosing]:
-    """Train a fresh network on the core, for ``select.retrain`` steps of a size."""
+def retrain(learner: Learner, state: Choosing, settings: Settings, size: int, rate: float = 1.0) -> Iterator[Choosing]:
+    """Train a fresh network on the core, for ``select.retrain`` steps of a size at a share of the learning rate."""
     if not state.retrained:
         learner.renew()
     while state.retrained < settings.retrain:
-        replay(learner, state, settings, [], size)
+        replay(learner, state, settings, [], size, rate)
         state.retrained += 1
         yield state
