@@ -389,7 +389,7 @@ def test_a_step_moves_the_weights_by_its_share_of_the_learning_rate(fresh: Fresh
 
 def test_statistics_can_be_those_of_other_pairs(fresh: Fresh) -> None:
     predicted = []
-    for positions in ([], range(6), range(6, COUNT)):
+    for positions in (range(0), range(6), range(6, COUNT)):
         learner = fresh(statistics="estimated")
         learner.fit_step(range(6))
         if positions:
