@@ -64,7 +64,7 @@ class ToyLearner(Toy):
 
     def verify(self, positions: Sequence[int] | np.ndarray) -> Verified:
         scores = self.score([int(position) for position in positions])
-        return Verified(scores, scores[:, None])
+        return Verified(scores, scores, scores[:, None])
 
     def score_of(self, position: int) -> float:
         throw = self._throw(position)

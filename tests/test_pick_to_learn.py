@@ -59,7 +59,7 @@ class Named(Toy):
     def verify(self, positions: Sequence[int] | np.ndarray) -> Verified:
         assert len(positions) <= PREDICTION_BATCH
         scores = self.score([int(position) for position in positions])
-        return Verified(scores, np.stack([scores, -scores], axis=1))
+        return Verified(scores, np.minimum(scores, 1), np.stack([scores, -scores], axis=1))
 
     def renew(self) -> None:
         self.steps.append(())
@@ -173,10 +173,11 @@ def test_a_choice_goes_on_from_a_copy_of_any_step_to_the_same_end(
     assert learner.steps == straight.steps
 
 
-def test_a_later_pass_begins_with_the_pairs_that_scored_lowest() -> None:
+def test_a_later_pass_begins_with_the_pairs_that_scored_lowest_and_among_these_with_the_least_close() -> None:
     state = start(ToyPool(6), settings_of())
     state.passes, state.number = 1, 3
     state.scores[:] = [np.nan, np.nan, 0.9, 0.85, 0.9, 1.0]
     state.tested_with[:] = [-1, -1, 2, 2, 2, 3]
+    state.closeness[2:5] = 0.93, 0.89, 0.91
     begin_pass(state, settings_of())
-    assert state.queue == [3, 2, 4]
+    assert state.queue == [3, 4, 2]

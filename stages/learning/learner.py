@@ -178,9 +178,8 @@ class Learner(Predictor):
 
     def verify(self, positions: Sequence[int] | np.ndarray) -> Verified:
         """Scores and fits of some pairs, bit for bit as the saved network gives them in stage ``evaluate``."""
-        fits = list(self.fits(positions))
-        scores = np.concatenate([self._pair_score(fit) for fit in fits])
-        return Verified(scores, np.concatenate([fit.table() for fit in fits]))
+        parts = [(self._pair_score(fit), fit.closeness(), fit.table()) for fit in self.fits(positions)]
+        return Verified(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
     def renew(self) -> None:
         """Put fresh weights in place of the trained ones: the weights of a `new` learner."""

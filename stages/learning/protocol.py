@@ -16,9 +16,20 @@ class Epoch(NamedTuple):
 
 
 class Verified(NamedTuple):
-    """Scores of pairs, float64 of shape (n,), and the table of how their predictions fit, float64 of shape (n, m)."""
+    """What predictions of pairs come to.
+
+    Attributes
+    ----------
+    scores : ndarray of float64, shape (n,)
+        In the score that the parameters name, which may have few steps.
+    closeness : ndarray of float64, shape (n,)
+        How close each prediction is, in [0, 1] and without steps.
+    fits : ndarray of float64, shape (n, m)
+        All that any score is computed from.
+    """
 
     scores: np.ndarray
+    closeness: np.ndarray
     fits: np.ndarray
 
 

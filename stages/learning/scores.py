@@ -54,6 +54,10 @@ class MaskFit(NamedTuple):
         columns = table.T
         return cls(PixelCounts(*columns[:4]), PixelCounts(*columns[4:8]), columns[8])
 
+    def closeness(self) -> np.ndarray:
+        """The IoU; float64, shape (n,)."""
+        return iou(self.mask)
+
 
 class LabelFit(NamedTuple):
     """Probabilities of the true class and of the likeliest other one, in [0, 1]; float64, shape (n,) each."""
@@ -69,6 +73,10 @@ class LabelFit(NamedTuple):
     def from_table(cls, table: np.ndarray) -> Self:
         """The fit that a `table` was made of."""
         return cls(*table.T)
+
+    def closeness(self) -> np.ndarray:
+        """The probability of the true class; float64, shape (n,)."""
+        return self.true
 
 
 Fit = MaskFit | LabelFit

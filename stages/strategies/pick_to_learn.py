@@ -86,6 +86,8 @@ class Picks(State):
         Positions that failed in that count.
     certified : bool, optional
         Whether every pair outside the core passed under the last network; absent before the end.
+    closeness : ndarray of float64, shape (n,)
+        How close the prediction of each pair was when it was tested last; 0 before.
     tested_with : ndarray of int64, shape (n,)
         Number of the network that each pair was tested with last; -1 before.
     fits : ndarray of float64, shape (n, m)
@@ -110,6 +112,7 @@ class Picks(State):
     passes_before: int = 0
     failing: list[int] = field(default_factory=list)
     certified: bool | None = None
+    closeness: np.ndarray = field(default_factory=lambda: np.empty(0), compare=False)
     tested_with: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64), compare=False)
     fits: np.ndarray = field(default_factory=lambda: np.empty((0, 0)), compare=False)
 
@@ -117,6 +120,7 @@ class Picks(State):
         super().__post_init__()
         if not self.tested_with.size:
             self.tested_with = np.full(self.pool, -1)
+            self.closeness = np.zeros(self.pool)
 
     def progress(self) -> Progress:
         """Pairs dealt with in the pass under way."""
@@ -214,8 +218,8 @@ def pick(learner: Learner, state: Picks, settings: Settings) -> Iterator[Picks]:
 def begin_pass(state: Picks, settings: Settings) -> None:
     """Queue the pairs that the present network has not been tested with; the end, if there are none.
 
-    The first pass goes in the pool's order, a later one begins with the lowest scores: a pair's place by its own last
-    score does not depend on other pairs.
+    The first pass goes in the pool's order, a later one begins with the lowest scores, and among equal ones with the
+    predictions that were least close: a pair's place by its own last prediction does not depend on other pairs.
     """
     if len(state.added) < state.passes:
         state.added.append(len(state.chosen) - state.core_before)
@@ -229,19 +233,20 @@ def begin_pass(state: Picks, settings: Settings) -> None:
     state.counting = state.passes - state.passes_before >= settings.options.max_passes
     state.passes += not state.counting
     state.core_before = len(state.chosen)
-    state.queue = left[np.lexsort((left, state.scores[left]))].tolist()
+    state.queue = left[np.lexsort((left, state.closeness[left], state.scores[left]))].tolist()
 
 
 def scan(learner: Learner, state: Picks, settings: Settings) -> None:
     """Test the next pairs, up to the failure that makes a round due; the scores behind it are thrown away."""
     block = state.queue[:PREDICTION_BATCH]
-    scores, fits = learner.verify(block)
+    scores, closeness, fits = learner.verify(block)
     state.pairs_scored += len(block)
     failures = np.flatnonzero(scores < settings.bar)
     room = len(block) if state.counting else settings.options.failures - len(state.failed)
     count = int(failures[room - 1]) + 1 if len(failures) >= room else len(block)
     tested = block[:count]
     state.scores[tested] = scores[:count]
+    state.closeness[tested] = closeness[:count]
     if not state.fits.size:
         state.fits = np.empty((state.pool, fits.shape[1]))
     state.fits[tested] = fits[:count]
