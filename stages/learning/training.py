@@ -76,10 +76,8 @@ class TrainingStep:
         return compare(targets, predicted), loss
 
     def _diverged(self, sign: str) -> UserError:
-        step, rate = (
-            float(each.numpy()) for each in (self._network.optimizer.iterations, self._network.optimizer.learning_rate)
-        )
+        step = int(self._network.optimizer.iterations.numpy())
         return UserError(
-            f"training diverged: {sign} in step {step:.0f} at a learning rate of {rate:g}; "
+            f"training diverged: {sign} in step {step} at training.learning_rate = {self._rate:g}; "
             "lower training.learning_rate or set training.precision_policy=float32"
         )
