@@ -145,10 +145,12 @@ def test_a_step_trains_on_the_new_pairs_and_on_others_of_the_core_once_each(lear
     state = picked(learner, settings)
     place = {choice.position: order for order, choice in enumerate(state.chosen)}
     sizes = []
+    newest = retraining = 0  # place of the pair that joined last; steps that train a fresh network on draws alone
     for names in learner.steps:
         assert len(set(names)) == len(names) <= max(settings.options.replay_size, settings.options.failures)
-        newest = [name for name in names if place[name] == max(map(place.__getitem__, names))]
-        assert newest or not names  # no names: the network was renewed
+        newest = max([newest, *(place[name] for name in names)])
+        assert retraining or not names or newest in [place[name] for name in names]
+        retraining = max(0, retraining - 1) if names else settings.retrain  # no names: the network was renewed
         sizes.append(len(names))
     assert (state.steps, state.pairs_trained) == (sum(size > 0 for size in sizes), sum(sizes))
     assert sum(choice.epochs for choice in state.chosen) >= state.steps - state.retrained
