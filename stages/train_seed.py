@@ -49,9 +49,8 @@ def main() -> None:
         resumable("train_seed", params, inputs, machine) as saved,
         atomic(*OUTPUTS) as (model, record, metrics, curve),
     ):
-        require_space(
-            paths.SEED_MODEL, 4 * saving.bytes_of(student.trained)
-        )  # two checkpoints, the network and a copy of it
+        # Two checkpoints, the network and a copy of it.
+        require_space(paths.SEED_MODEL, 4 * saving.bytes_of(student.trained))
         epochs: list[Epoch] = []
         if saved.found:
             epochs = [Epoch(*each) for each in saved.found.plain["epochs"]]

@@ -51,6 +51,7 @@ def params(
     filters: int = 4,
     name: str = "tiny",
     average: float = 0.0,
+    augmentation: Any = "none",
 ) -> Params:
     network = network_options("residual_unet", base_filters=filters)
     return Params.model_construct(
@@ -58,6 +59,7 @@ def params(
         network=network.model_copy(update={"name": name}),
         training=TrainingParams(
             average=average,
+            augmentation=augmentation,
             learning_rate=learning_rate,
             loss="bce_dice",
             seed=3,
@@ -70,12 +72,18 @@ def params(
 @pytest.fixture(scope="module")
 def fresh(pairs: Pairs) -> Fresh:
     """Learners that are made once, by number and parameters; each time that one is asked for, it is as new."""
-    made: dict[tuple[int, str, str, float], tuple[Learner, dict[str, np.ndarray]]] = {}
+    made: dict[tuple[int, str, str, float, str], tuple[Learner, dict[str, np.ndarray]]] = {}
 
-    def learner(number: int = 1, policy: str = "float32", statistics: str = "moving", average: float = 0) -> Learner:
-        key = (number, policy, statistics, average)
+    def learner(
+        number: int = 1,
+        policy: str = "float32",
+        statistics: str = "moving",
+        average: float = 0,
+        augmentation: str = "none",
+    ) -> Learner:
+        key = (number, policy, statistics, average, augmentation)
         if key not in made:
-            new = Learner.new(pairs, params(policy, statistics, average=average), 4)
+            new = Learner.new(pairs, params(policy, statistics, average=average, augmentation=augmentation), 4)
             made[key] = new, new.state()
         found, state = made[key]
         found.restore(state)
@@ -169,6 +177,34 @@ def test_an_epoch_takes_each_pair_once_in_a_new_order_and_averages_over_pairs(
     first, second = ([image.tobytes() for images, _ in part for image in images] for part in (batches[:3], batches[3:]))
     assert set(first) == set(second) == everything
     assert first != second
+
+
+def test_a_step_moves_its_pairs_by_its_number_and_scores_leave_them_where_they_are(
+    fresh: Fresh, pairs: Pairs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner = fresh(augmentation="dihedral")
+    plain_step = learner._train_step._graph
+    seen: list[np.ndarray] = []
+
+    def recording_step(images: np.ndarray, masks: np.ndarray) -> object:
+        seen.append(images)
+        return plain_step(images, masks)
+
+    monkeypatch.setattr(learner._train_step, "_graph", recording_step)
+    state, before = learner.state(), learner.score(range(4))
+    learner.fit_step(range(4))
+    learner.fit_step(range(4))
+    learner.restore(state)
+    np.testing.assert_array_equal(learner.score(range(4)), before)
+    learner.fit_step(range(4))
+    learner.fit_step(range(4), as_stored=4)
+    stored = pairs.read(range(4)).images
+    np.testing.assert_array_equal(seen.pop(), stored)
+    for images in seen:
+        assert any((image != old).any() for image, old in zip(images, stored, strict=True))
+        np.testing.assert_array_equal(np.sort(images, axis=None), np.sort(stored, axis=None))
+    assert (seen[0] != seen[1]).any()
+    np.testing.assert_array_equal(seen[0], seen[2])
 
 
 def test_batches_of_any_size_share_one_graph(fresh: Fresh) -> None:
@@ -439,6 +475,7 @@ def test_classes_are_learnt_and_scored(labelled: Pairs, tmp_path: Path, name: st
         network=network_options(name),
         training=TrainingParams(
             average=0.0,
+            augmentation="none",
             learning_rate=0.003,
             loss="categorical_crossentropy",
             seed=1,

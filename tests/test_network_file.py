@@ -37,7 +37,13 @@ def params(path: Path, policy: Any = "float32") -> Params:
         score="iou",
         network=network_options("file", path=str(path)),
         training=TrainingParams(
-            average=0.0, learning_rate=0.01, loss="bce_dice", seed=0, precision_policy=policy, statistics="moving"
+            average=0.0,
+            augmentation="none",
+            learning_rate=0.01,
+            loss="bce_dice",
+            seed=0,
+            precision_policy=policy,
+            statistics="moving",
         ),
     )
 

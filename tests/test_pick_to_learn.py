@@ -42,11 +42,11 @@ class Named(Toy):
     history: int = 0
     statistics: tuple[int, ...] = ()
 
-    def fit_step(self, positions: Sequence[int], rate: float = 1.0) -> Epoch:
+    def fit_step(self, positions: Sequence[int], rate: float = 1.0, as_stored: int = 0) -> Epoch:
         self.estimate(positions)
         names = self.statistics
         self.steps.append(names)
-        self.history = zlib.crc32(repr((names, rate)).encode(), self.history)
+        self.history = zlib.crc32(repr((names, rate, as_stored)).encode(), self.history)
         throw = random.Random(f"{self.seed} {self.history}")
         return Epoch(throw.uniform(0.9, 1.1) if throw.random() < self.diligence else throw.uniform(0.5, 0.9), 0.1)
 
@@ -134,6 +134,7 @@ def test_a_certified_core_is_one_whose_network_predicts_all_other_pairs(learner:
     np.testing.assert_array_equal(verified, others)
     np.testing.assert_array_equal(fits, np.stack([scores, -scores], axis=1) if others else fits[:0])
     assert state.passes == len(state.added) <= settings.options.max_passes * (1 + state.fresh)
+    assert max(state.added[1:], default=0) <= settings.options.failures  # a later pass ends with its first round
     assert state.retrained == settings.retrain
     assert len(state.chosen) == SEEDS + sum(state.added)
     figures = state.metrics()

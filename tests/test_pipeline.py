@@ -127,8 +127,7 @@ def test_evaluate_finds_no_failure_where_select_certifies_that_there_is_none(pro
     succeed(project, "dvc", "exp", "run", *CERTIFIED[strategy])
     select, evaluate = metrics(project, "select"), metrics(project, "evaluate")
     assert select["certified"] is True
-    assert select["passes"] == len(select["added_by_pass"]) >= 1
-    assert select["added_by_pass"][str(select["passes"])] == 0
+    assert select["passes"] >= 1
     assert select["selected"] == 4 + sum(select["added_by_pass"].values()) == evaluate["chosen"]["pairs"]
     assert evaluate["rejected"].get("below_bar", 0) == 0
     # What select verified is what the saved network predicts: without it, evaluate finds the same.

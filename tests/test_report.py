@@ -159,7 +159,7 @@ def test_the_report_answers_with_the_figures_of_the_run(written: Written) -> Non
 
 
 PICKED = {
-    "strategy": "pick_to_learn", "certified": True, "failing": 0,
+    "strategy": "pick_to_learn", "certified": True, "failing": 0, "added_by_pass": {"1": 25, "later": 3},
     "bound": {"failing_share": 0.0321, "chosen": 28, "candidates": 1198},
 }  # fmt: skip
 
@@ -182,6 +182,7 @@ PICKED = {
         ("select", {}, "does not follow from this walk: it also trains when a scan was long"),
         ("select", {"retrained": 700}, "a fresh network was trained on the core alone, in 700 steps"),
         ("select", PICKED, "Certified. The network that is saved scores every pair outside the core"),
+        ("select", PICKED, "The first pass through the pool added 25 pairs; later ones, which begin"),
         ("select", PICKED, "Counted: 0 of the 1,170 pairs outside the core fail"),
         ("select", PICKED, "By theorem: at most 3.21 % of fresh pairs fail, since 28 of 1,198 pairs were enough"),
         ("select", PICKED, "By test set: 3 of 4 test pairs fail, so at most 99 % of fresh ones do"),

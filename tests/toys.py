@@ -15,7 +15,7 @@ class Toy:
     def fit_epoch(self, positions: Sequence[int], steps: int | None = None, remember: Container[int] = ()) -> Epoch:
         raise AssertionError("nothing is to be trained on")
 
-    def fit_step(self, positions: Sequence[int], rate: float = 1.0) -> Epoch:
+    def fit_step(self, positions: Sequence[int], rate: float = 1.0, as_stored: int = 0) -> Epoch:
         raise AssertionError("nothing is to be trained on by itself")
 
     def estimate(self, positions: Sequence[int]) -> None:

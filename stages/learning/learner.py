@@ -9,7 +9,6 @@ import keras
 import numpy as np
 
 from stages.learning.averaging import MovingAverage, RunningAverage
-from stages.learning.losses import LOSSES
 from stages.learning.optimizers import Adam
 from stages.learning.predictor import Predictor, as_fit, in_blocks
 from stages.learning.protocol import PREDICTION_BATCH, Epoch, Verified
@@ -46,7 +45,7 @@ class Learner(Predictor):
     pairs : Pairs
         The set.
     params : Params
-        ``score`` and of ``training`` the loss, seed, statistics and average are used.
+        ``score`` and of ``training`` all but the learning rate and the precision are used.
     batch_size : int
         Pairs of a training step.
 
@@ -68,9 +67,7 @@ class Learner(Predictor):
         self._estimates = params.training.statistics == "estimated"
         self._statistics = BatchStatistics(self, batch_size)
         self._average = RunningAverage(network)
-        self._train_step = TrainingStep(
-            network, self._moving, LOSSES[params.training.loss], self.scaled, self._signature
-        )
+        self._train_step = TrainingStep(network, self._moving, params.training, self.scaled, self._signature)
 
     @classmethod
     def new(cls, pairs: Pairs, params: Params, batch_size: int) -> Self:
@@ -134,12 +131,12 @@ class Learner(Predictor):
             If the loss or a weight is no longer a finite number.
         """
         # The optimizer's step count tells one epoch from another, so that the order needs no state of its own.
-        epoch = self._under_way = self._under_way or EpochUnderWay(int(self.trained.optimizer.iterations.numpy()))
+        epoch = self._under_way = self._under_way or EpochUnderWay(self._train_step.count)
         order = np.random.default_rng((self._seed, epoch.step)).permutation(np.asarray(positions))
         if steps is not None:
             order = order[: steps * self.batch_size]
         for block in self.pairs.stream(in_blocks(order, self.batch_size)[epoch.batches :]):
-            sums, loss = self._train_step(*block)
+            sums, loss = self._train_step(block)
             epoch.batches += 1
             epoch.scores += float(self._pair_score(as_fit([sums], block)).sum())
             epoch.losses += loss * len(block.images)
@@ -151,8 +148,8 @@ class Learner(Predictor):
         self._under_way = None
         return Epoch(epoch.scores / len(order), epoch.losses / len(order))
 
-    def fit_step(self, positions: Sequence[int], rate: float = 1.0) -> Epoch:
-        """Train once on some pairs, together, at a share of ``training.learning_rate``.
+    def fit_step(self, positions: Sequence[int], rate: float = 1.0, as_stored: int = 0) -> Epoch:
+        """Train once on some pairs, together, at a share of ``training.learning_rate``; the first ones not augmented.
 
         Score and loss are those before the step, dropout on.
 
@@ -162,7 +159,7 @@ class Learner(Predictor):
             If the loss is not a finite number.
         """
         block = self.pairs.read(positions)
-        sums, loss = self._train_step(*block, rate)
+        sums, loss = self._train_step(block, rate, as_stored)
         self.estimate(positions)
         return Epoch(float(self._pair_score(as_fit([sums], block)).mean()), loss)
 

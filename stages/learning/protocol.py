@@ -40,8 +40,8 @@ class Learner(Protocol):
         """Train once on each of some pairs, or on as many as some steps take; after some steps remember the weights."""
         ...
 
-    def fit_step(self, positions: Sequence[int], rate: float = 1.0) -> Epoch:
-        """Train once on some pairs, together, at a share of the learning rate."""
+    def fit_step(self, positions: Sequence[int], rate: float = 1.0, as_stored: int = 0) -> Epoch:
+        """Train once on some pairs, together, at a share of the learning rate; the first ones not augmented."""
         ...
 
     def estimate(self, positions: Sequence[int]) -> None:

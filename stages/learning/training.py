@@ -6,11 +6,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from stages.learning.augmentation import augment
 from stages.learning.averaging import MovingAverage
-from stages.learning.losses import Loss
+from stages.learning.losses import LOSSES
 from stages.learning.predictor import compare
 from stages.networks.shared.saved import find_not_finite
+from stages.pairs.layout import Block
 from stages.pipeline.errors import UserError
+from stages.pipeline.params.sections import TrainingParams
 
 
 class TrainingStep:
@@ -22,8 +25,8 @@ class TrainingStep:
         The network that trains, compiled with its optimizer.
     average : MovingAverage
         The average of its weights, which moves with it.
-    loss : Loss
-        From targets and predictions to a number.
+    params : TrainingParams
+        The loss, the augmentation and its seed are used.
     scaled : callable
         From images as they are stored to images in [0, 1].
     signature : list of tf.TensorSpec
@@ -34,21 +37,23 @@ class TrainingStep:
         self,
         network: keras.Model,
         average: MovingAverage,
-        loss: Loss,
+        params: TrainingParams,
         scaled: Callable[[tf.Tensor], tf.Tensor],
         signature: list[tf.TensorSpec],
     ) -> None:
         self._network = network
         self._average = average
-        self._loss = loss
+        self._loss = LOSSES[params.loss]
+        self._params = params
         self._scaled = scaled
         self._rate = float(network.optimizer.learning_rate.numpy())
         self._graph = tf.function(self._train, input_signature=signature, autograph=False)
 
-    def __call__(self, images: np.ndarray, targets: np.ndarray, rate: float = 1.0) -> tuple[tf.Tensor, float]:
+    def __call__(self, block: Block, rate: float = 1.0, as_stored: int = 0) -> tuple[tf.Tensor, float]:
         """Train once; the sums that scores are computed from, and the loss, both before the step and dropout on.
 
-        The step is made at a share ``rate`` of the learning rate that the network was compiled with.
+        The step is made at a share ``rate`` of the learning rate that the network was compiled with. All pairs but the
+        first ``as_stored`` are augmented.
 
         Raises
         ------
@@ -56,10 +61,16 @@ class TrainingStep:
             If the loss is not a finite number.
         """
         self._network.optimizer.learning_rate.assign(self._rate * rate)
-        sums, loss = self._graph(images, targets)
+        params = self._params
+        sums, loss = self._graph(*augment(block, params.augmentation, params.seed, self.count, as_stored))
         if not np.isfinite(loss):
             raise self._diverged(f"the loss is {float(loss)}")
         return sums, float(loss)
+
+    @property
+    def count(self) -> int:
+        """Steps of the optimizer so far."""
+        return int(self._network.optimizer.iterations.numpy())
 
     def require_finite(self, variables: Iterable[keras.Variable]) -> None:
         """Raise UserError if a weight is not a finite number."""
@@ -76,8 +87,7 @@ class TrainingStep:
         return compare(targets, predicted), loss
 
     def _diverged(self, sign: str) -> UserError:
-        step = int(self._network.optimizer.iterations.numpy())
         return UserError(
-            f"training diverged: {sign} in step {step} at training.learning_rate = {self._rate:g}; "
+            f"training diverged: {sign} in step {self.count} at training.learning_rate = {self._rate:g}; "
             "lower training.learning_rate or set training.precision_policy=float32"
         )

@@ -41,7 +41,9 @@ class Options(Section):
         description="pairs of the core, c, for half the learning rate; at k pairs it is 1 / (1 + k / c)",
     )
     max_steps: int = Field(ge=1, le=INT_MAX, description="most training steps of a round")
-    max_passes: int = Field(ge=1, le=INT_MAX, description="most passes through the pool")
+    max_passes: int = Field(
+        ge=1, le=INT_MAX, description="most passes through the pool; one after the first ends with its first failures"
+    )
 
 
 @dataclass
@@ -150,7 +152,7 @@ class Picks(State):
             **super().metrics(),
             "certified": self.certified,
             "passes": self.passes,
-            "added_by_pass": {str(number): added for number, added in enumerate(self.added, 1)},
+            "added_by_pass": {"1": sum(self.added[:1]), "later": sum(self.added[1:])},
             "stalled_rounds": self.stalled_rounds,
             "failing": failing,
             "bound": {
@@ -219,7 +221,9 @@ def begin_pass(state: Picks, settings: Settings) -> None:
     """Queue the pairs that the present network has not been tested with; the end, if there are none.
 
     The first pass goes in the pool's order, a later one begins with the lowest scores, and among equal ones with the
-    predictions that were least close: a pair's place by its own last prediction does not depend on other pairs.
+    predictions that were least close: a pair's place by its own last prediction does not depend on other pairs. There
+    most failures are, so that a later pass ends with the first round: the next one looks there again before it tests
+    thousands of others.
     """
     if len(state.added) < state.passes:
         state.added.append(len(state.chosen) - state.core_before)
@@ -275,6 +279,8 @@ def learn(learner: Learner, state: Picks, settings: Settings) -> None:
         state.stalled_rounds += not learnt
         state.number += 1
         state.learning, state.failed, state.round_steps = False, [], 0
+        if state.passes > 1:
+            state.queue = []
         rounds = Round(state.seeds + state.walked, len(state.chosen), state.running, state.loss, state.steps)
         state.rounds.append(rounds)
         learner.estimate(draw(state, settings, STATISTICS))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from stages.learning.tensorflow import set_up_tensorflow
-from stages.pairs.layout import Layout
+from stages.pairs.layout import Block, Layout
 from stages.pipeline.params.sections import Params, TrainingParams
 from tests.benchmarks.turns import row, time_in_turns
 from tests.project import network_options
@@ -47,7 +47,13 @@ def _learner(policy: Any) -> Any:
         score="tiered_iou",
         network=network_options("residual_unet", base_filters=FILTERS),
         training=TrainingParams(
-            average=0.0, learning_rate=0.001, loss="bce_dice", seed=0, precision_policy=policy, statistics="moving"
+            average=0.0,
+            augmentation="none",
+            learning_rate=0.001,
+            loss="bce_dice",
+            seed=0,
+            precision_policy=policy,
+            statistics="moving",
         ),
     )
     layout = Layout(50, (SIZE, SIZE, 3), "uint8")
@@ -56,7 +62,7 @@ def _learner(policy: Any) -> Any:
 
 def _our_calls(learner: Any, policy: str, images: np.ndarray, masks: np.ndarray) -> dict[str, Callable[[], object]]:
     return {
-        f"train {policy}": lambda: learner._train_step(images, masks)[1].numpy(),
+        f"train {policy}": lambda: learner._train_step(Block(images, masks))[1],
         f"predict {policy}": lambda: learner._predict_step(images, masks)[0].numpy(),
     }
 

@@ -44,11 +44,15 @@ class NetworkLine(Line):
 
 
 class StrategyLine(Line):
-    """A way to choose, the seed network that it needs, and how networks learn for it."""
+    """A way to choose, the seed network that it needs, and how networks learn for it.
+
+    A value can be two, one for pairs with masks and one for pairs with labels.
+    """
 
     goal: Literal["learn", "try", "skip"]
     learning_rate: Any = 0.001
     average: Any = 0
+    augmentation: Any = "none"
     statistics: Any = "moving"
     batch_size: Any = 10
 
@@ -92,6 +96,7 @@ NETWORK_OPTIONS = ("base_filters", "dropout", "batch_normalization", "momentum",
 DEFAULTS = {
     "training.learning_rate": "select.strategy",
     "training.average": "select.strategy",
+    "training.augmentation": "select.strategy",
     "training.statistics": "select.strategy",
     "seed_training.batch_size": "select.strategy",
     **{f"dataset.{key}": "dataset.name" for key in ("image_size", "train_count", "test_count")},
@@ -128,11 +133,13 @@ def resolve(values: Mapping[str, Any], choices: Choices) -> tuple[dict[str, Any]
     """
     resolved = {key: dict(value) if isinstance(value, Mapping) else value for key, value in values.items()}
     nulls = set()
+    pairs_of = getattr(choices.datasets.get(get(values, "dataset.name")), "target", None)
     for key, chooser in DEFAULTS.items():
         *sections, name = key.split(".")
         target: Any = resolved.get(sections[0]) if sections else resolved
         line = getattr(choices, NAMES[chooser]).get(get(values, chooser))
         if isinstance(target, dict) and name in target and target[name] is None and line is not None:
-            target[name] = getattr(line, name)
+            default = getattr(line, name)
+            target[name] = default.get(pairs_of) if isinstance(default, Mapping) else default
             nulls.add(key)
     return resolved, nulls

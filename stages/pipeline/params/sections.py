@@ -107,6 +107,10 @@ class TrainingParams(Section):
         lt=1,
         description="predict by a moving average of the weights that keeps this share a step; 0 by the weights",
     )
+    augmentation: Literal["none", "flips", "dihedral"] = Field(
+        description="in training, `flips` mirrors pairs at random, `dihedral` also turns them by right angles; `none` "
+        "is for images whose mirror image could not occur, and for labels"
+    )
     seed: int = Field(ge=0, le=INT_MAX, description="random seed of weights, dropout and batches")
     precision_policy: Literal["auto", "float32", "mixed_bfloat16"] = Field(
         description="`float32`, `mixed_bfloat16`, or `auto`: bfloat16 where the hardware has it"

@@ -137,6 +137,8 @@ def _check_together(params: Params, choices: Choices) -> None:
     if params.precision >= best:
         raise _refusal("precision", params.precision, f"0 < precision < {best} for score {params.score}")
     data, network, select = params.dataset, params.network, params.select
+    if params.training.augmentation != "none" and choices.datasets[data.name].target == "labels":
+        raise _refusal("training.augmentation", params.training.augmentation, f"none for the labels of {data.name}")
     multiple = choices.networks[network.name].size_multiple
     if data.image_size % multiple:
         raise _refusal("dataset.image_size", data.image_size, f"a multiple of {multiple} for network {network.name}")

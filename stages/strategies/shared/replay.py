@@ -20,7 +20,8 @@ def replay(
     Parameters
     ----------
     new : sequence of int
-        Positions that the step has to train on.
+        Positions that the step has to train on, as they are stored: so they are learnt soonest. The others are
+        augmented.
     size : int
         Pairs of the step, if there are as many.
     rate : float
@@ -32,7 +33,7 @@ def replay(
         Score and loss of these pairs before the step.
     """
     batch = [*new, *draw(state, settings, size - len(new), new)]
-    epoch = learner.fit_step(batch, rate)
+    epoch = learner.fit_step(batch, rate, len(new))
     state.score, state.loss = epoch
     state.steps += 1
     state.pairs_trained += len(batch)
