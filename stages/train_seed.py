@@ -39,7 +39,11 @@ def main() -> None:
     from stages.learning import board, learner, saving
 
     watched = board.Board("train_seed")
-    student = learner.Learner.new(pairs, params, params.seed_training.batch_size)
+    # So few pairs are learnt soonest as they are.
+    as_stored = params.training.model_copy(update={"augmentation": "none"})
+    student = learner.Learner.new(
+        pairs, params.model_copy(update={"training": as_stored}), params.seed_training.batch_size
+    )
     inputs = {"pool": pool.digest}
     if earlier:
         student.take_over(earlier)
