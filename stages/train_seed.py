@@ -25,7 +25,7 @@ Watch = Callable[[int, Mapping[str, Any]], object]  # takes an epoch's number an
 def main() -> None:
     """Write the seed network with its record, its metrics, and its score and loss by epoch."""
     params = load("train_seed")
-    pool = open_pool(params.select)
+    pool = open_pool(params.select, params.seed_training.filled)
     pairs = pool.pairs
     seeds = range(params.seed_training.count)
     if len(seeds) > len(pairs):
@@ -40,10 +40,7 @@ def main() -> None:
 
     watched = board.Board("train_seed")
     # So few pairs are learnt soonest as they are.
-    as_stored = params.training.model_copy(update={"augmentation": "none"})
-    student = learner.Learner.new(
-        pairs, params.model_copy(update={"training": as_stored}), params.seed_training.batch_size
-    )
+    student = learner.Learner.new(pairs, params, params.seed_training.batch_size, plain=True)
     inputs = {"pool": pool.digest}
     if earlier:
         student.take_over(earlier)
@@ -123,8 +120,8 @@ def train(
             best = max(epoch.score for epoch in epochs)
             raise UserError(
                 f"the best score in seed_training.max_epochs = {len(epochs)} epochs is {best:.4f}, precision = "
-                f"{params.precision} was not passed; try more epochs, a lower precision, less dropout or another "
-                "learning_rate"
+                f"{params.precision} was not passed; try more epochs, a lower precision "
+                "(`python -m stages.suggest` says which is within reach), less dropout or another learning_rate"
             )
         epochs.append(learner.fit_epoch(seeds))
         progress.show(len(epochs), score=epochs[-1].score, loss=epochs[-1].loss)

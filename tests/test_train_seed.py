@@ -30,7 +30,7 @@ class Climbing(Toy):
 
 
 def params(max_epochs: int, precision: float = 0.5, goal: Any = "learn") -> Params:
-    options = SeedTrainingParams(count=3, batch_size=2, max_epochs=max_epochs, goal=goal)
+    options = SeedTrainingParams(count=3, with_foreground=False, batch_size=2, max_epochs=max_epochs, goal=goal)
     return Params.model_construct(precision=precision, seed_training=options)
 
 

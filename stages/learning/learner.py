@@ -48,6 +48,8 @@ class Learner(Predictor):
         ``score`` and of ``training`` all but the learning rate and the precision are used.
     batch_size : int
         Pairs of a training step.
+    plain : bool
+        Whether no pair is augmented, whatever the parameters are.
 
     Attributes
     ----------
@@ -55,7 +57,9 @@ class Learner(Predictor):
         Called after each training step of an epoch, to save a checkpoint; a single step is saved by whoever counts it.
     """
 
-    def __init__(self, network: keras.Model, pairs: Pairs, params: Params, batch_size: int) -> None:
+    def __init__(
+        self, network: keras.Model, pairs: Pairs, params: Params, batch_size: int, plain: bool = False
+    ) -> None:
         self._moving = MovingAverage(network, params.training.average)
         super().__init__(self._moving.network, pairs)
         self.trained = network
@@ -67,17 +71,16 @@ class Learner(Predictor):
         self._estimates = params.training.statistics == "estimated"
         self._statistics = BatchStatistics(self, batch_size)
         self._average = RunningAverage(network)
-        self._train_step = TrainingStep(network, self._moving, params.training, self.scaled, self._signature)
+        self._train_step = TrainingStep(network, self._moving, params.training, plain, self.scaled, self._signature)
 
     @classmethod
-    def new(cls, pairs: Pairs, params: Params, batch_size: int) -> Self:
+    def new(cls, pairs: Pairs, params: Params, batch_size: int, plain: bool = False) -> Self:
         """A learner with fresh weights; ``network`` and ``training`` of the parameters are used."""
-        training = params.training
-        policy = precision_policy(training.precision_policy)
-        network = build_network(params.network, pairs.layout, policy, training.seed)
-        network.compile(optimizer=Adam(training.learning_rate))
+        policy = precision_policy(params.training.precision_policy)
+        network = build_network(params.network, pairs.layout, policy, params.training.seed)
+        network.compile(optimizer=Adam(params.training.learning_rate))
         network.optimizer.build(network.trainable_variables)
-        return cls(network, pairs, params, batch_size)
+        return cls(network, pairs, params, batch_size, plain)
 
     @classmethod
     def load(cls, path: Path, pairs: Pairs, params: Params, batch_size: int) -> Self:

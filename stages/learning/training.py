@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from stages.learning.augmentation import augment
+from stages.learning.augmentation import Augmentation, augment
 from stages.learning.averaging import MovingAverage
 from stages.learning.losses import LOSSES
 from stages.learning.predictor import compare
@@ -27,6 +27,8 @@ class TrainingStep:
         The average of its weights, which moves with it.
     params : TrainingParams
         The loss, the augmentation and its seed are used.
+    plain : bool
+        Whether no pair is augmented, whatever the parameters are.
     scaled : callable
         From images as they are stored to images in [0, 1].
     signature : list of tf.TensorSpec
@@ -38,13 +40,15 @@ class TrainingStep:
         network: keras.Model,
         average: MovingAverage,
         params: TrainingParams,
+        plain: bool,
         scaled: Callable[[tf.Tensor], tf.Tensor],
         signature: list[tf.TensorSpec],
     ) -> None:
         self._network = network
         self._average = average
         self._loss = LOSSES[params.loss]
-        self._params = params
+        self._seed = params.seed
+        self._augmentation: Augmentation = "none" if plain else params.augmentation
         self._scaled = scaled
         self._rate = float(network.optimizer.learning_rate.numpy())
         self._graph = tf.function(self._train, input_signature=signature, autograph=False)
@@ -61,8 +65,8 @@ class TrainingStep:
             If the loss is not a finite number.
         """
         self._network.optimizer.learning_rate.assign(self._rate * rate)
-        params = self._params
-        sums, loss = self._graph(*augment(block, params.augmentation, params.seed, self.count, as_stored))
+        moved = augment(block, self._augmentation, self._seed, self.count, as_stored)
+        sums, loss = self._graph(*moved)
         if not np.isfinite(loss):
             raise self._diverged(f"the loss is {float(loss)}")
         return sums, float(loss)
