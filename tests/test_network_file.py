@@ -71,7 +71,33 @@ def u_net(size: int | None) -> keras.Model:
 
 
 def in_a_row(size: int | None) -> keras.Model:
-    return keras.Sequential([keras.Input((size, size, 3)), keras.layers.Conv2D(1, 3, padding="same")])
+    last = keras.layers.Conv2D(1, 3, padding="same", activation="sigmoid")
+    return keras.Sequential([keras.Input((size, size, 3)), last])
+
+
+def ending_in(activation: str | None, scale: float = 1.0) -> keras.Model:
+    keras.utils.set_random_seed(0)
+    images = keras.Input((16, 16, 3))
+    scaled = keras.layers.Rescaling(scale)(images)
+    return keras.Model(images, keras.layers.Conv2D(1, 3, padding="same", activation=activation)(scaled))
+
+
+@pytest.mark.parametrize("activation", [None, "tanh"])
+def test_values_that_are_no_probabilities_are_refused_or_get_a_sigmoid(tmp_path: Path, activation: str | None) -> None:
+    own = ending_in(activation)
+    path = saved(own, tmp_path)
+    with pytest.raises(UserError, match=r"predicts values from -\d\S+ to \S+, allowed .* network\.output=logits puts"):
+        build(path)
+    network = build_network(network_options("file", path=str(path), output="logits"), MASKS, "float32", 0)
+    images = np.random.default_rng(0).random((2, 16, 16, 3), np.float32)
+    expected = 1 / (1 + np.exp(-own.predict_on_batch(images)))
+    np.testing.assert_allclose(network.predict_on_batch(images), expected, rtol=1e-5)
+
+
+def test_a_network_that_scales_its_images_down_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"own\.keras: scales its images down by a layer of its own; here they come in"):
+        build(saved(ending_in("sigmoid", 1 / 255), tmp_path))
+    build(saved(ending_in("sigmoid", 0.5), tmp_path))
 
 
 @pytest.mark.parametrize("size", [16, None], ids=["fixed", "free"])
@@ -98,7 +124,8 @@ def test_a_network_computes_in_the_precision_that_it_was_saved_with(tmp_path: Pa
     for saved_in, asked_for in (("float32", "mixed_bfloat16"), ("mixed_bfloat16", "float32")):
         keras.config.set_dtype_policy(saved_in)
         images = keras.Input((None, None, 3))
-        own = keras.Model(images, keras.layers.Conv2D(1, 1, dtype="float32")(keras.layers.Conv2D(2, 1)(images)))
+        last = keras.layers.Conv2D(1, 1, activation="sigmoid", dtype="float32")
+        own = keras.Model(images, last(keras.layers.Conv2D(2, 1)(images)))
         pairs = write_set(tmp_path / f"{saved_in}.zarr", np.zeros((1, 16, 16, 3), np.uint8))
         learner = Learner.new(pairs, params(saved(own, tmp_path), asked_for), 1)
         assert learner.policy == saved_in

@@ -1,7 +1,9 @@
 """TensorFlow: the precision and the kernels that it takes by itself."""
 
+import json
 import platform
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -43,6 +45,23 @@ def test_tensorflow_has_its_fast_kernels_on_any_processor_unless_they_are_unwant
     )
     variables = {} if wanted is None else {"TF_ENABLE_ONEDNN_OPTS": wanted}
     assert succeed(ROOT, sys.executable, "-c", script, **variables).split() == [used]
+
+
+def test_a_person_s_own_settings_of_keras_do_not_matter(tmp_path: Path) -> None:
+    settings = {"image_data_format": "channels_first", "floatx": "float64", "epsilon": 1e-3, "backend": "jax"}
+    (tmp_path / "keras.json").write_text(json.dumps(settings))
+    script = (
+        "from stages.pipeline.entry import run\n"
+        "def main():\n"
+        "    from stages.learning.tensorflow import set_up_tensorflow\n"
+        "    set_up_tensorflow()\n"
+        "    import keras\n"
+        "    print(keras.config.backend(), keras.config.image_data_format(), keras.config.floatx(),"
+        " keras.config.epsilon())\n"
+        "run('test', main)"
+    )
+    for variables in ({"KERAS_HOME": str(tmp_path)}, {"KERAS_BACKEND": "jax"}):
+        assert succeed(ROOT, sys.executable, "-c", script, **variables) == "tensorflow channels_last float32 1e-07\n"
 
 
 @pytest.mark.parametrize(

@@ -27,9 +27,14 @@ def set_up_tensorflow() -> int:
     # like). With AVX2 alone a training step of 50 pairs of 64×64 with 8 filters took 2.4 times as long without it.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     with _start_up_notes_hidden():
+        import keras
         import tensorflow as tf
 
         gpus = tf.config.list_physical_devices("GPU")
+    # What a person's own keras.json sets is not meant for these networks.
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_floatx("float32")
+    keras.config.set_epsilon(1e-7)
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(min(2, threads))  # the two gradients of a layer at once
     tf.config.experimental.enable_op_determinism()  # costs nothing that can be measured on a processor

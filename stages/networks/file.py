@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from stages.networks.shared.saved import in_one_line, read_network
 from stages.pairs.layout import Layout
@@ -19,6 +20,8 @@ MODULES = re.compile(
     r"builtins|keras(\.(layers|initializers|regularizers|constraints|activations|ops|optimizers"
     r"|losses)|\.src\.(models|ops)\..+)?"
 )
+
+SMALL = 0.1  # a layer that scales by less is meant for images of 0 to 255
 
 
 def build(options: NetworkParams, layout: Layout) -> keras.Model:
@@ -53,7 +56,23 @@ def build(options: NetworkParams, layout: Layout) -> keras.Model:
         raise UserError(
             f"{path}: predicts {network.output_shape[1:]}, the masks of the data set are {layout.target_shape}"
         )
+    if any(isinstance(layer, keras.layers.Rescaling) and np.max(layer.scale) < SMALL for layer in network.layers):
+        raise UserError(f"{path}: scales its images down by a layer of its own; here they come in [0, 1] already")
+    if options.output == "logits":
+        return keras.Model(network.inputs, keras.layers.Activation("sigmoid", dtype="float32")(network.outputs[0]))
+    _require_probabilities(path, network)
     return network
+
+
+def _require_probabilities(path: Path, network: keras.Model) -> None:
+    """Raise if a network predicts values outside of [0, 1] for some noise."""
+    noise = np.random.default_rng(0).random((4, *network.input_shape[1:]), np.float32)
+    predicted = network.predict_on_batch(noise)
+    if predicted.min() < 0 or predicted.max() > 1:
+        raise UserError(
+            f"{path}: predicts values from {predicted.min():.3g} to {predicted.max():.3g}, allowed are "
+            "probabilities in [0, 1]; network.output=logits puts a sigmoid behind it"
+        )
 
 
 def _check_modules(path: Path) -> None:

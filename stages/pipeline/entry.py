@@ -17,6 +17,7 @@ def run(stage: str, main: Callable[[], None]) -> None:
     With ``TRAINCORE_DEBUG=1`` in the environment, the traceback stands above that line, and those of the errors that
     led to it. An error that the project does not expect keeps its traceback always.
     """
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever a person uses elsewhere
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _interrupt)
