@@ -1,6 +1,7 @@
 """The pool as it is walked: its order, what is left out, and what an earlier core is gone on from."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from stages.strategies.first_failure import Walk, start
 from stages.strategies.shared.pool import Pool, digest_of_rows, earlier_model, open_pool
 from stages.strategies.shared.strategy import Settings
 from tests.project import ROOT
+from tests.sets import write_set
 
 ROWS = 12
 KNOWN = 8
@@ -95,6 +97,19 @@ def test_rows_of_an_earlier_core_are_left_out_before_the_seed_pairs_are_taken(
     pool = open_pool(options(order_seed=order_seed, exclude="earlier.csv"))
     assert pool.pairs.order.tolist() == [row for row in whole if row not in (0, 5)]
     assert (walk_of(pool, 2).pool, walk_of(pool, 2).end) == (ROWS - 2, ROWS - 2)
+
+
+def test_the_first_pairs_with_foreground_can_be_put_first(folder: Path) -> None:
+    masks = np.zeros((ROWS, 16, 16, 1), np.uint8)
+    masks[[3, 5, 8]] = 1
+    shutil.rmtree(paths.POOL)
+    write_set(paths.POOL, np.zeros((ROWS, 16, 16, 3), np.uint8), masks)
+    assert open_pool(options(), 2).pairs.order.tolist() == [3, 5, *(row for row in range(ROWS) if row not in (3, 5))]
+    shuffled = open_pool(options(order_seed=1)).pairs.order.tolist()
+    first = [row for row in shuffled if row in (3, 5, 8)]
+    assert open_pool(options(order_seed=1), 3).pairs.order.tolist()[:3] == first
+    with pytest.raises(UserError, match=r"train\.zarr: 3 pairs with foreground, seed_training\.count asks for 4"):
+        open_pool(options(), 4)
 
 
 @pytest.mark.parametrize("content", ["row\n12\n", "column\n1\n", "row\n1\n1\n"])

@@ -93,7 +93,7 @@ class Walk(State):
 
     def warnings(self) -> list[str]:
         """Lines on rounds that stalled, and on passes that ended without a certificate."""
-        lines = []
+        lines = super().warnings()
         if self.stalled_rounds:
             lines.append(
                 "a training round reached select.first_failure.max_epochs before precision; the walk goes on, "

@@ -131,7 +131,7 @@ class Picks(State):
 
     def warnings(self) -> list[str]:
         """Lines on rounds that stalled, and on an end without a certificate."""
-        lines = []
+        lines = super().warnings()
         if self.stalled_rounds:
             lines.append(
                 "a training round reached select.pick_to_learn.max_steps before its pairs passed; the choice goes on, "

@@ -13,6 +13,7 @@ from stages.pipeline.errors import UserError
 from stages.pipeline.files import read_metrics
 from stages.pipeline.params.sections import NOTHING, SelectParams
 
+BLOCK = 64  # pairs that are read at once in search of foreground
 TEST_ALL = ("first_failure", "pick_to_learn")  # strategies whose cores can be gone on from, since they test all pairs
 
 
@@ -64,19 +65,21 @@ class Pool(NamedTuple):
         return positions
 
 
-def open_pool(options: SelectParams) -> Pool:
+def open_pool(options: SelectParams, filled: int = 0) -> Pool:
     """The pool as the parameters have it walked.
 
     Parameters
     ----------
     options : SelectParams
         ``order_seed``, ``exclude`` and ``start_from`` are used.
+    filled : int
+        Pairs with foreground that it shall begin with, the first ones in its order.
 
     Raises
     ------
     UserError
-        If it cannot be read, if a table is not one of its rows, or if it does not begin with the pool that the earlier
-        core was chosen from.
+        If it cannot be read, if a table is not one of its rows, if it does not begin with the pool that the earlier
+        core was chosen from, or if it has not as many pairs with foreground as are asked for.
     """
     pairs = Pairs(paths.POOL)
     rows = np.arange(len(pairs))
@@ -86,6 +89,8 @@ def open_pool(options: SelectParams) -> Pool:
     rows = rows[~np.isin(rows, excluded)]
     earlier = Path(options.start_from)
     if options.start_from == NOTHING:
+        if filled:
+            rows = _filled_first(pairs, rows, filled)
         return Pool(pairs.in_order(rows), [], len(rows))
     known, strategy = _known_rows(earlier / "core.json", pairs, excluded)
     core = read_choices(earlier / "core.csv", known)
@@ -93,6 +98,20 @@ def open_pool(options: SelectParams) -> Pool:
     new, rejected = rows[rows >= known], rows[(rows < known) & ~np.isin(rows, chosen)]
     positions = [Choice(place, choice.score, choice.epochs) for place, choice in enumerate(core)]
     return Pool(pairs.in_order(np.concatenate([chosen, new, rejected])), positions, len(core) + len(new), strategy)
+
+
+def _filled_first(pairs: Pairs, rows: np.ndarray, count: int) -> np.ndarray:
+    """Some rows, those of the first pairs with foreground at the front."""
+    if pairs.layout.classes is not None:
+        raise UserError(f"seed_training.with_foreground is true, allowed is false for the labels of {pairs.path}")
+    found: list[int] = []
+    for start in range(0, len(rows), BLOCK):
+        part = rows[start : start + BLOCK]
+        filled = pairs.read_rows(part).targets.reshape(len(part), -1).any(axis=1)
+        found = [*found, *part[filled].tolist()][:count]
+        if len(found) == count:
+            return np.concatenate([found, rows[~np.isin(rows, found)]])
+    raise UserError(f"{pairs.path}: {len(found)} pairs with foreground, seed_training.count asks for {count}")
 
 
 def earlier_model(options: SelectParams) -> Path | None:

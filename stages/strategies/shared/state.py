@@ -8,6 +8,8 @@ import numpy as np
 
 from stages.pairs.tables import Choice
 
+LATELY, NEARLY_ALL = 100, 0.8  # pairs tested, and the share of them that are too many in the core
+
 
 class Round(NamedTuple):
     """How far a choice was at the end of a training round: pairs tested, pairs chosen, last epoch, epochs so far."""
@@ -83,7 +85,20 @@ class State:
 
     def warnings(self) -> list[str]:
         """Lines that a person should read while the stage runs."""
-        return []
+        if not self._keeps_nearly_all():
+            return []
+        return [
+            f"nearly all of the last {LATELY} pairs joined the core: the bar is out of reach; "
+            "`python -m stages.suggest` says which precision is not"
+        ]
+
+    def _keeps_nearly_all(self) -> bool:
+        """Whether most pairs that the first pass tested lately were chosen."""
+        if not self.rounds or self.rounds[-1].tested > self.pool:
+            return False
+        last = self.rounds[-1]
+        first = next((each for each in reversed(self.rounds) if each.tested <= last.tested - LATELY), last)
+        return last.selected - first.selected > NEARLY_ALL * (last.tested - first.tested)
 
     def metrics(self) -> dict[str, Any]:
         """Figures for ``metrics/select.json``: the same keys for every strategy, so that runs can be compared.
