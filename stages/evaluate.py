@@ -91,8 +91,8 @@ def main() -> None:
         if not len(excluded):
             del fits["excluded"]
         scores = {name: SCORES[params.score](fit) for name, fit in fits.items()}
-        tested = _lowest_first(rows["test"], scores["test"], _closeness(fits["test"]))
-        suspected = _suspects(rows["rejected"], scores["rejected"], _closeness(fits["rejected"]), rejecting)
+        tested = _lowest_first(rows["test"], scores["test"], fits["test"].closeness())
+        suspected = _suspects(rows["rejected"], scores["rejected"], fits["rejected"].closeness(), rejecting)
         write_csv(suspects, *with_origins(SUSPECT, suspected, [line[0] for line in suspected], pool.origins()))
         write_csv(test_scores, *with_origins(SUSPECT[:2], tested, [line[0] for line in tested], test.origins()))
         predictions = _predictions("rejected", of_pool.predict, suspected)
@@ -140,16 +140,21 @@ def summarize(fit: Fit, scores: np.ndarray, bar: float) -> dict[str, Any]:
         "score": float(scores.mean()),
         "min_score": float(scores.min()),
         "below_bar": int((scores < bar).sum()),
-        **(_of_masks(fit) if isinstance(fit, MaskFit) else _of_labels(fit)),
+        **(_of_masks(fit, scores, bar) if isinstance(fit, MaskFit) else _of_labels(fit)),
     }
 
 
-def _of_masks(fit: MaskFit) -> dict[str, Any]:
+def _of_masks(fit: MaskFit, scores: np.ndarray, bar: float) -> dict[str, Any]:
     assert fit.soft is not None  # of whole sets all is computed
     assert fit.spread is not None
     overlap = iou(fit.mask)
     hit, false, missed, right = (int(count.sum()) for count in fit.mask)
+    # Where most pairs are without foreground, a network that finds nothing has a good mean score.
+    filled = scores[fit.mask.true_positive + fit.mask.false_negative > 0]
     return {
+        "foreground_pairs": len(filled),
+        "foreground_score": float(filled.mean()) if len(filled) else None,
+        "foreground_below_bar": int((filled < bar).sum()),
         "tiered_iou": float(tiered_iou(fit.mask).mean()),
         "soft_tiered_iou": float(tiered_iou(fit.soft).mean()),
         "mean_iou": float(overlap.mean()),
@@ -171,11 +176,6 @@ def _of_labels(fit: LabelFit) -> dict[str, Any]:
     }
 
 
-def _closeness(fit: Fit) -> np.ndarray:
-    """What tells pairs of one score apart, whose steps may be coarse: IoU, or the probability of the true class."""
-    return iou(fit.mask) if isinstance(fit, MaskFit) else fit.true
-
-
 def _suspects(
     rows: np.ndarray, scores: np.ndarray, closeness: np.ndarray, when_rejected: Mapping[int, float | None]
 ) -> list[tuple[int, float, float | None]]:
@@ -184,6 +184,7 @@ def _suspects(
 
 
 def _lowest_first(rows: np.ndarray, scores: np.ndarray, closeness: np.ndarray) -> list[tuple[int, float]]:
+    """Rows and scores; closeness tells pairs of one score apart, since scores may have coarse steps."""
     lowest = np.lexsort((closeness, scores))
     return list(zip(rows[lowest].tolist(), scores[lowest].tolist(), strict=True))
 

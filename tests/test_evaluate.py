@@ -39,6 +39,9 @@ def test_the_summary_of_three_pairs() -> None:
         "score": pytest.approx((0.9 + 0.0 + 1.0) / 3),
         "min_score": 0.0,
         "below_bar": 1,
+        "foreground_pairs": 2,
+        "foreground_score": pytest.approx((0.9 + 0.0) / 2),
+        "foreground_below_bar": 1,
         "tiered_iou": pytest.approx((0.9 + 0.0 + 1.0) / 3),
         "soft_tiered_iou": pytest.approx((0.6 + 0.0 + 0.0) / 3),
         "mean_iou": pytest.approx((0.9 + 0.5 + 1.0) / 3),
@@ -187,7 +190,9 @@ def masks(*columns: int) -> np.ndarray:
 def stage(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """All that stage evaluate reads: the leaking test pairs are predicted rightly, others have an IoU of a half."""
     monkeypatch.setattr(evaluate, "set_up_tensorflow", lambda: 1)
-    origins = Origins([[f"images/{row}.png"] for row in range(POOL)], np.array([[row, 0, row] for row in range(POOL)]))
+    origins = Origins(
+        [[f"images/{row}.png"] for row in range(POOL)], np.array([[row, 0, row, 0] for row in range(POOL)])
+    )
     write_set(paths.POOL, half_bright(POOL), masks(8, 8, 4, 16, 8, 2), origins=origins)
     write_set(paths.TEST, half_bright(TEST), masks(*(8 if row in LEAKING else 16 for row in range(TEST))))
     pixelwise.save(pixelwise.network())
@@ -308,11 +313,11 @@ def test_suspects_are_written_with_their_files_the_worst_first(stage: Path) -> N
     (stage / "stages/none/pairs.csv").write_text("row\n4\n")
     evaluate.main()
     assert lines_of(paths.SUSPECTS) == [
-        ["row", "score", "score_when_rejected", "file", "top", "left"],
-        ["5", "0.0", "0.95", "images/5.png", "0", "5"],
-        ["2", "0.0", "0.9", "images/2.png", "0", "2"],
-        ["3", "0.0", "", "images/3.png", "0", "3"],
-        ["0", "1.1", "1.1", "images/0.png", "0", "0"],
+        ["row", "score", "score_when_rejected", "file", "top", "left", "page"],
+        ["5", "0.0", "0.95", "images/5.png", "0", "5", "0"],
+        ["2", "0.0", "0.9", "images/2.png", "0", "2", "0"],
+        ["3", "0.0", "", "images/3.png", "0", "3", "0"],
+        ["0", "1.1", "1.1", "images/0.png", "0", "0", "0"],
     ]
     assert figures()["excluded"]["pairs"] == 1
 
