@@ -61,8 +61,8 @@ class Images:
         origins = self.files[name]
         if origins is None:
             return []
-        file, top, left = origins.tiles[row].tolist()
-        return [origins.files[file][0], top, left]
+        file, *place = origins.tiles[row].tolist()
+        return [origins.files[file][0], *place]
 
     def checksums(self) -> np.ndarray:
         """A checksum of each image; different images can have the same."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.datasets import airbus
 from stages.pairs.read import Pairs
 from stages.pairs.tables import write_csv
 from stages.pipeline import paths
@@ -66,7 +67,8 @@ def _names(core: Pairs) -> list[str]:
     if origins is None:
         return [f"{row:08d}" for row in core.rows_of_source().tolist()]
     tiles = origins.tiles.tolist()
-    return [f"{Path(origins.files[file][0]).stem}_{top}_{left}" for file, top, left in tiles]
+    stems = [Path(name).stem for name, *_ in origins.files]
+    return ["_".join(map(str, [stems[file], top, left, *([page] if page else [])])) for file, top, left, page in tiles]
 
 
 def copy_originals(core: Pairs, folder: Path) -> int:
@@ -85,7 +87,8 @@ def copy_originals(core: Pairs, folder: Path) -> int:
     origins = core.origins()
     if origins is None:
         raise UserError(f"{core.path}: its pairs come from no files; without --originals they are written as files")
-    source = Path(core.attributes["core_of"]["parameters"]["path"])
+    parameters = core.attributes["core_of"]["parameters"]
+    source = Path(parameters["path"])
     names = [name for names in origins.files for name in names]
     for name in names:
         if not (source / name).resolve().is_relative_to(source.resolve()):
@@ -94,7 +97,10 @@ def copy_originals(core: Pairs, folder: Path) -> int:
             raise UserError(f"{source / name}: missing; the core was chosen from it")
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / name, folder / name)
-    return len(names)
+    if parameters.get("name") != "airbus":
+        return len(names)
+    airbus.copy_table(source, parameters.get("masks"), names, folder)
+    return len(names) + 1
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Stage ``generate``: draw or import the pairs of one set, train or test, into ``data/``."""
 
+import json
 import os
 import shutil
 import sys
@@ -9,19 +10,23 @@ from pathlib import Path
 import numpy as np
 
 from stages.datasets.shared.source import Source, open_source
+from stages.datasets.shared.tally import Tally, require_sense
+from stages.datasets.shared.tiles import TileSource
+from stages.pairs.layout import Layout
 from stages.pairs.write import create, finish, write_shard, written_shard
 from stages.pipeline import paths
 from stages.pipeline.checkpoints import resumable
 from stages.pipeline.disk import require_space
 from stages.pipeline.entry import run
 from stages.pipeline.errors import UserError
-from stages.pipeline.files import atomic, stamp
+from stages.pipeline.files import atomic, stamp, write_json
 from stages.pipeline.machine import count_from_environment
 from stages.pipeline.params import load
 from stages.pipeline.processes import worker_processes
 from stages.pipeline.progress import Progress
 
 SETS = {"train": paths.POOL, "test": paths.TEST}
+METRICS = {"train": paths.POOL_METRICS, "test": paths.TEST_METRICS}
 
 _source: Source  # of a worker process
 
@@ -35,16 +40,23 @@ def main(item: str) -> None:
     count = count_from_environment("TRAINCORE_WORKERS")
     source = open_source(options, item)
     attributes = {"dataset": options.name, "set": item, "parameters": options.model_dump(exclude_none=True)}
+    if isinstance(source, TileSource):
+        attributes["values"] = source.values._asdict()
     inputs = {"files": stamp(Path(options.path))}
     with (
         resumable(f"generate@{item}", params, inputs, {}) as saved,
-        atomic(SETS[item]) as (path,),
+        atomic(SETS[item], METRICS[item]) as (path, metrics),
     ):
         unfinished = saved.folder / "set.zarr"
-        checksums = _write_shards(source, unfinished, count, f"generate {item}")
+        checksums, tally = _write_shards(source, unfinished, count, f"generate {item}")
+        figures = {**tally.metrics(), "channels": source.layout.image_shape[2]}
+        if isinstance(source, TileSource):
+            require_sense(source, tally, item, options.strict)
+            figures |= {"value_range": source.values.shown, "left_out": dict(source.left_out.counts)}
         create(unfinished, source.layout, attributes)
         finish(unfinished, checksums, origins=source.origins)
         shutil.copytree(unfinished, path, copy_function=_link)
+        write_json(metrics, figures)
 
 
 def _link(source: str, target: str) -> None:
@@ -55,20 +67,22 @@ def _link(source: str, target: str) -> None:
         shutil.copyfile(source, target)
 
 
-def _write_shards(source: Source, path: Path, count: int, title: str) -> np.ndarray:
+def _write_shards(source: Source, path: Path, count: int, title: str) -> tuple[np.ndarray, Tally]:
     """Draw and write the shards that are not there yet in ``count`` processes; any number writes the same bytes.
 
     Returns
     -------
     ndarray of uint32, shape (n, 2)
         The checksums of the pairs.
+    Tally
+        Of their masks.
     """
     layout = source.layout
     shards = range(layout.shard_count)
-    written = {shard: written_shard(path, layout, shard) for shard in shards}
-    found = {shard: checksums for shard, checksums in written.items() if checksums is not None}
+    written = {shard: _written_shard(path, layout, shard) for shard in shards}
+    found = {shard: both for shard, both in written.items() if both is not None}
     missing = [shard for shard in shards if shard not in found]
-    done = sum(map(len, found.values()))
+    done = sum(len(checksums) for checksums, _ in found.values())
     require_space(path, layout.bytes * (1 - done / layout.count))
     with (
         worker_processes(max(1, min(count, len(missing))), _start, source) as workers,
@@ -76,11 +90,14 @@ def _write_shards(source: Source, path: Path, count: int, title: str) -> np.ndar
     ):
         if done:
             progress.go_on(done)
-        for shard, checksums in zip(missing, workers.map(partial(_write_shard, path), missing), strict=True):
-            found[shard] = checksums
-            done += len(checksums)
+        for shard, both in zip(missing, workers.map(partial(_write_shard, path), missing), strict=True):
+            found[shard] = both
+            done += len(both[0])
             progress.show(done)
-    return np.concatenate([found[shard] for shard in shards])
+    total = Tally()
+    for shard in shards:
+        total.add(found[shard][1])
+    return np.concatenate([found[shard][0] for shard in shards]), total
 
 
 def _start(source: Source) -> None:
@@ -89,9 +106,27 @@ def _start(source: Source) -> None:
     _source = source
 
 
-def _write_shard(path: Path, shard: int) -> np.ndarray:
-    layout = _source.layout
-    return write_shard(path, layout, shard, _source.draw(layout.shard_range(shard)))
+def _write_shard(path: Path, shard: int) -> tuple[np.ndarray, Tally]:
+    layout, rows = _source.layout, _source.layout.shard_range(shard)
+    block, seen = _source.draw_and_see(rows) if isinstance(_source, TileSource) else (_source.draw(rows), {})
+    tally = Tally.of(block, seen) if layout.classes is None else Tally(len(rows))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(_tally_path(path, shard), tally.plain())  # first, so that no shard is without it
+    return write_shard(path, layout, shard, block), tally
+
+
+def _written_shard(path: Path, layout: Layout, shard: int) -> tuple[np.ndarray, Tally] | None:
+    """Checksums and tally of a shard that an earlier start has written; None if it has not, or not whole."""
+    checksums = written_shard(path, layout, shard)
+    try:
+        tally = Tally.restored(json.loads(_tally_path(path, shard).read_text()))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return None if checksums is None else (checksums, tally)
+
+
+def _tally_path(path: Path, shard: int) -> Path:
+    return path.with_name(f"tally-{shard}.json")
 
 
 if __name__ == "__main__":

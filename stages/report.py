@@ -23,6 +23,8 @@ from stages.pipeline.progress import Progress
 TABLES = {"test": paths.TEST_SCORES, "rejected": paths.SUSPECTS}
 CURVES = {"seed": paths.SEED_CURVE, "walk": paths.WALK_CURVE, "scores": paths.SCORES_CURVE}
 METRICS = {
+    "train": paths.POOL_METRICS,
+    "test": paths.TEST_METRICS,
     "audit": paths.AUDIT_METRICS,
     "seed": paths.SEED_METRICS,
     "select": paths.SELECT_METRICS,

@@ -44,7 +44,7 @@ OUTPUTS = (
 def main() -> None:
     """Write the core as a set, as a table and as a network with its record, and how it was chosen."""
     params = load("select")
-    pool = open_pool(params.select)
+    pool = open_pool(params.select, params.seed_training.filled)
     strategy, settings = strategy_of(params.select.strategy), _settings(params)
     state = strategy.start(pool, settings)
     threads = set_up_tensorflow()

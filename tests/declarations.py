@@ -17,8 +17,8 @@ from tests.project import ROOT, environment
 
 # Parameters that mean nothing to a data set that is drawn, or to one that comes from files.
 OF_FILES = [
-    "path", "images", "masks", "mask_values", "tile", "overlap", "fit", "test_share", "split_seed", "test_pattern",
-    "group_pattern", "strict",
+    "path", "images", "masks", "mask_values", "mask_threshold", "value_range", "tile", "overlap", "fit",
+    "test_share", "split_seed", "test_pattern", "group_pattern", "strict",
 ]  # fmt: skip
 OF_DRAWN = ["{item}_seed", "radius_min", "radius_max", "interference", "{item}_interference"]
 
@@ -53,7 +53,8 @@ def check_declarations(project: Path, records: Path, stage: str) -> None:
     keys = {fill(entry) for entry in definition["params"] if isinstance(entry, str)}
     declared = {leaf for leaf in leaves(values) if any(f"{leaf}.".startswith(f"{key}.") for key in keys)}
     assert set(used["parameters"]) - declared == set(), "not declared"
-    assert declared - set(used["parameters"]) - _without_meaning(stage, project, values) == set(), "not used"
+    unused = declared - set(used["parameters"]) - _without_meaning(stage, project, values)
+    assert unused == set(), f"not used: {unused}"
 
 
 def leaves(values: Mapping[str, Any], above: str = "") -> Iterator[str]:

@@ -15,9 +15,12 @@ PLACE = re.compile(r"(<!-- parameters -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def table() -> str:
-    """The table in Markdown, a line a parameter."""
+    """The table in Markdown, a line a parameter, or several that mean the same."""
     strategies = tuple(read_yaml(choices.FILE)["strategies"])
-    lines = [f"| `{key}` | {meaning} |" for key, meaning in _described(model_of(strategies))]
+    keys: dict[str, list[str]] = {}
+    for key, meaning in _described(model_of(strategies)):
+        keys.setdefault(meaning, []).append(f"`{key}`")
+    lines = [f"| {', '.join(named)} | {meaning} |" for meaning, named in keys.items()]
     return "\n".join(["| parameter | meaning |", "|---|---|", *lines, ""])
 
 

@@ -291,7 +291,7 @@ def tiles_of(scene: np.ndarray) -> np.ndarray:
 
 
 def origins(*files: str) -> Origins:
-    places = [(file, top, left) for file in range(len(files)) for top in STARTS for left in STARTS]
+    places = [(file, top, left, 0) for file in range(len(files)) for top in STARTS for left in STARTS]
     return Origins([[f"images/{name}", f"masks/{name}"] for name in files], np.array(places, np.int32))
 
 
@@ -314,10 +314,12 @@ def test_tiles_of_two_files_are_listed_with_their_places(workspace: Path, drawn:
     write_set(audit.SETS["test"], tiles_of(drawn[1]), origins=origins("again"))
     audit.main()
     exact = [line for line in leaks() if line["kind"] == "exact"]
-    places = [f"{name}_{part}" for name in ("first", "second") for part in ("file", "top", "left")]
+    places = [f"{name}_{part}" for name in ("first", "second") for part in ("file", "top", "left", "page")]
     assert list(exact[0]) == [*audit.HEADER, *places]
     assert [[line[place] for place in places] for line in exact] == [
-        ["images/b", top, left, "images/again", top, left] for top in map(str, STARTS) for left in map(str, STARTS)
+        ["images/b", top, left, "0", "images/again", top, left, "0"]
+        for top in map(str, STARTS)
+        for left in map(str, STARTS)
     ]
     assert all(line["first_file"] == "images/b" and line["second_file"] == "images/again" for line in leaks())
     for line in leaks():

@@ -169,8 +169,8 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
         "set.zarr/zarr.json: format 'coco', expected 'traincore.pairs'",
     ),
     "a later version": (
-        lambda path: edit(path, "attributes", "version", value=2),
-        "set.zarr/zarr.json: version 2 of the format, this Traincore reads version 1",
+        lambda path: edit(path, "attributes", "version", value=3),
+        "set.zarr/zarr.json: version 3 of the format, this Traincore reads version 2",
     ),
     "a version that is no number": (lambda path: edit(path, "attributes", "version", value=True), "version True"),
     "another dtype": (lambda path: edit(path / "images", "data_type", value="int16"), "images/zarr.json: 'int16'"),

@@ -16,7 +16,9 @@ from stages.pairs.read import Pairs
 from stages.pipeline import paths
 from stages.pipeline.errors import UserError
 from tests.cores import SIZE, files_below, random_images, random_masks, read_image, save_image, write_core
+from tests.files import make_airbus
 from tests.project import ROOT, dataset_options, run, succeed
+from tests.sources import opened
 
 
 @pytest.fixture
@@ -103,6 +105,18 @@ def test_originals_are_copied_whole_and_only_those_of_the_core(folder: Path) -> 
         assert (folder / "originals" / name).read_bytes() == (folder / "photos" / name).read_bytes()
     for found, original in zip(read_again("originals", 12), photos, strict=True):
         assert np.array_equal(found, original)
+
+
+def test_originals_of_ships_come_with_their_lines_of_the_table(folder: Path) -> None:
+    make_airbus(folder / "ships", 4, 16)
+    source = opened(folder / "ships", name="airbus")
+    block = source.draw(range(4))
+    write_core(*block, rows=[1, 3], origins=source.origins, path="ships", name="airbus")
+    export_core.main(["originals", "--originals"])
+    again = opened(folder / "originals", name="airbus")
+    assert [files[0] for files in again.origins.files] == [source.origins.files[row][0] for row in (1, 3)]
+    for found, expected in zip(again.draw(range(2)), block, strict=True):
+        assert np.array_equal(found, expected[[1, 3]])
 
 
 def test_an_original_that_is_gone_is_named_and_nothing_is_left(folder: Path) -> None:

@@ -45,11 +45,18 @@ def test_patterns_say_where_images_and_masks_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"images": "photos/*"}, "no pairs: 0 images are photos/*, 2 masks are masks/*, none of the same name"),
+        (
+            {"images": "photos/*"},
+            "no pairs: 0 images are photos/*, 2 masks are masks/*, and none has the name of an image",
+        ),
         ({"images": "../*/*.png"}, "leads out of"),
         ({"masks": "../*/*.png"}, "leads out of"),
         ({"images": "/elsewhere/*.png"}, "'/elsewhere/*.png': Non-relative patterns are unsupported; allowed are glob"),
-        ({"images": "*/*.png"}, "are both called 'a'; images and masks are matched by that"),
+        (
+            {"images": "masks/*"},
+            "masks/a.png: an image by masks/* and a mask by masks/*; allowed are patterns that tell",
+        ),
+        ({"images": "[ix]*/*.png"}, "x/b.png and images/b.png are both called 'b'; images and masks are matched by"),
         ({"path": "nowhere"}, "dataset.path is 'nowhere', allowed is a folder with images/* and masks/*"),
     ],
 )
@@ -58,6 +65,7 @@ def test_patterns_that_lead_nowhere_or_out_of_the_folder_are_refused(
 ) -> None:
     make_pairs(tmp_path / "outside", 1)
     (tmp_path / "outside/a.png").write_bytes((tmp_path / "outside/images/a.png").read_bytes())
+    save(tmp_path / "inside/x/b.png", COLOURS)
     assert said in refusal(make_pairs(tmp_path / "inside", 2), **changes)
 
 

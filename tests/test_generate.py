@@ -81,7 +81,7 @@ def test_the_set_tells_how_it_was_made(generated: dict[str, Path]) -> None:
     for item, own in (("train", {"train_count": COUNT, "train_seed": 1}), ("test", {"test_count": 5, "test_seed": 2})):
         assert dict(zarr.open_group(generated["one"] / "data" / f"{item}.zarr", mode="r").attrs) == {
             "format": "traincore.pairs",
-            "version": 1,
+            "version": 2,
             "dataset": "ellipses",
             "set": item,
             "parameters": {
@@ -92,6 +92,7 @@ def test_the_set_tells_how_it_was_made(generated: dict[str, Path]) -> None:
                 "interference": "rectangle",
                 "dtype": "uint8",
                 "path": "stages/none",
+                "value_range": "auto",
                 "tile": True,
                 "overlap": 0,
                 "fit": "tile",
@@ -151,16 +152,18 @@ class Interrupted:
 
 def test_an_interrupted_run_goes_on_with_the_shards_that_it_has(tmp_path: Path) -> None:
     source = Ellipses(Layout(COUNT, (32, 32, 3), "uint8"), 1, 4, 8, "rectangle")
-    straight = generate._write_shards(source, tmp_path / "straight", 1, "straight")
+    straight, whole = generate._write_shards(source, tmp_path / "a/set", 1, "straight")
     with pytest.raises(UserError, match="killed"):
-        generate._write_shards(Interrupted(source, source.layout, 1024), tmp_path / "set", 1, "first")
-    shards = [tmp_path / "set" / "images" / "c" / str(shard) / "0" / "0" / "0" for shard in range(3)]
+        generate._write_shards(Interrupted(source, source.layout, 1024), tmp_path / "b/set", 1, "first")
+    shards = [tmp_path / "b/set/images/c" / str(shard) / "0" / "0" / "0" for shard in range(3)]
     assert [shard.exists() for shard in shards] == [True, True, False]
     shards[1].write_bytes(shards[1].read_bytes()[:-1])  # as after a power cut
     kept = shards[0].stat().st_ino
-    assert np.array_equal(generate._write_shards(source, tmp_path / "set", 2, "second"), straight)
+    resumed, tally = generate._write_shards(source, tmp_path / "b/set", 2, "second")
+    assert np.array_equal(resumed, straight)
+    assert tally == whole
     assert shards[0].stat().st_ino == kept
-    assert tree(tmp_path / "set") == tree(tmp_path / "straight")
+    assert tree(tmp_path / "b") == tree(tmp_path / "a")
 
 
 def test_metadata_that_an_interrupted_run_left_are_written_anew(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ import pytest
 import tifffile
 from PIL import Image
 
-from stages.datasets.shared.image import read_header, read_image
-from stages.datasets.shared.mask import read_mask
+from stages.datasets.shared.decode import read_header
+from stages.datasets.shared.image import read_image
+from stages.datasets.shared.mask import Rule, read_mask
 from stages.pipeline.errors import UserError
 from tests.files import make_folder, make_pairs, noise, save
 from tests.sources import COLOURS, LABELS, SHAPE, SIZE, drawn, refusal
@@ -63,9 +64,53 @@ UNUSUAL: dict[str, tuple[str, Callable[[Path], object], int]] = {
     "grey with a clear value": ("a.png", lambda path: Image.fromarray(COLOURS[..., 0]).save(path, transparency=0), 1),
     "LZW": ("a.tif", lambda path: Image.fromarray(COLOURS).save(path, compression="tiff_lzw"), 3),
     "JPEG in a TIFF": ("a.tif", lambda path: Image.fromarray(COLOURS).save(path, compression="jpeg"), 3),
-    "several pages": ("a.tif", lambda path: tifffile.imwrite(path, np.stack([COLOURS] * 2), photometric="rgb"), 3),
+    "channel after channel": (
+        "a.tif",
+        lambda path: tifffile.imwrite(path, np.moveaxis(COLOURS, 2, 0), photometric="rgb", planarconfig="separate"),
+        3,
+    ),
+    "four channels with LZW": (
+        "a.tif",
+        lambda path: Image.fromarray(np.dstack([COLOURS, SHAPE])).save(path, compression="tiff_lzw"),
+        4,
+    ),
+    "WebP": ("a.webp", lambda path: Image.fromarray(COLOURS).save(path, lossless=True), 3),
+    "WebP with alpha": ("a.webp", lambda path: Image.fromarray(np.dstack([COLOURS, SHAPE])).save(path), 4),
+    "GIF": ("a.gif", lambda path: in_palette(SHAPE).save(path), 3),
+    "PNG that is called JPEG": ("a.jpg", lambda path: Image.fromarray(COLOURS).save(path, format="PNG"), 3),
     "BigTIFF": ("a.tif", lambda path: tifffile.imwrite(path, COLOURS, photometric="rgb", bigtiff=True), 3),
     "tiled": ("a.tif", lambda path: tifffile.imwrite(path, COLOURS, photometric="rgb", tile=(32, 32)), 3),
+}
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+def test_an_image_is_read_as_it_is_shown(tmp_path: Path, suffix: str, orientation: int) -> None:
+    shown = np.kron(np.array([[0, 80, 160], [240, 120, 40]], np.uint8), np.ones((16, 16), np.uint8))
+    path = tmp_path / f"a{suffix}"
+    exif = Image.Exif()
+    exif[274] = orientation
+    turned = Image.fromarray(shown)
+    for stored in (2, 3, 4, 5, 6, 7, 8):  # by Pillow's own table, turned the other way
+        if orientation == stored:
+            turned = turned.transpose(BACK[stored])
+    if suffix == ".tif":
+        tifffile.imwrite(path, np.asarray(turned), extratags=[(274, 3, 1, orientation, True)])
+    else:
+        turned.save(path, exif=exif, **({"lossless": True} if suffix == ".webp" else {"quality": 100}))
+    read = read_image(path, "uint8")[..., 0]
+    assert read_header(path)[:2] == read.shape == shown.shape
+    assert np.abs(read.astype(int) - shown).max() <= 3
+
+
+BACK = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
 }
 
 
@@ -74,7 +119,7 @@ def test_the_head_of_an_image_promises_what_is_read_of_it(
     tmp_path: Path, name: str, write: Callable[[Path], object], channels: int
 ) -> None:
     write(tmp_path / name)
-    assert read_header(tmp_path / name) == (SIZE, SIZE, channels)
+    assert read_header(tmp_path / name)[:3] == (SIZE, SIZE, channels)
     assert read_image(tmp_path / name, "uint8").shape == (SIZE, SIZE, channels)
 
 
@@ -84,22 +129,32 @@ REFUSED: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "real numbers": (
         "a.tif",
         lambda path: save(path, COLOURS[..., 0] / 255),
-        "values of float64, allowed are 8 and 16",
+        "values of float64, allowed are 8 and 16 bits; dataset.value_range=[0,1] or another range says",
     ),
-    "turned": (
+    "CMYK in a TIFF": (
         "a.tif",
-        lambda path: tifffile.imwrite(path, COLOURS, extratags=[(274, 3, 1, 6, True)]),
-        "orientation 6, allowed is 1",
+        lambda path: Image.fromarray(COLOURS).convert("CMYK").save(path),
+        "colours of kind SEPARATED, allowed are grey, RGB and RGBA",
     ),
-    "four channels in a compression that would change them": (
+    "channels as pages": (
         "a.tif",
-        lambda path: Image.fromarray(np.dstack([COLOURS, SHAPE])).save(path, compression="tiff_lzw"),
-        "four channels of 8 bits in LZW, allowed for these is Deflate or none",
+        lambda path: tifffile.imwrite(path, np.moveaxis(COLOURS, 2, 0), imagej=True, metadata={"axes": "CYX"}),
+        "its pages are channels (axes CYX of (3, 16, 16)), allowed are channels within a page",
     ),
-    "channel after channel": (
+    "pages of other sizes": (
         "a.tif",
-        lambda path: tifffile.imwrite(path, np.moveaxis(COLOURS, 2, 0), photometric="rgb", planarconfig="separate"),
-        "axes of (3, 16, 16), allowed are grey, RGB and RGBA",
+        lambda path: (tifffile.imwrite(path, COLOURS), tifffile.imwrite(path, COLOURS[::2], append=True)),
+        "pages of (16, 16, 3) and (8, 16, 3), allowed are pages of one shape",
+    ),
+    "more pages than masks": (
+        "a.tif",
+        lambda path: tifffile.imwrite(path, np.stack([COLOURS] * 2), photometric="rgb"),
+        "1 pages, its image images/a.tif has 2; allowed are as many",
+    ),
+    "a moving picture": (
+        "a.gif",
+        lambda path: in_palette(SHAPE).save(path, save_all=True, append_images=[in_palette(~SHAPE)]),
+        "a moving picture of 2 frames, allowed are single images",
     ),
 }
 
@@ -171,7 +226,7 @@ def test_a_mask_may_be_empty(tmp_path: Path) -> None:
     [
         ("a.png", LABELS, None, "holds the values 1, 2, 3 beside 0; dataset.mask_values=[1] or a longer list says"),
         ("a.png", SHAPE * np.uint8(7), None, "holds the values 7 beside 0; dataset.mask_values=[7] or a longer list"),
-        ("a.png", COLOURS[..., 0], None, ", … beside 0; dataset.mask_values=["),
+        ("a.png", COLOURS[..., 0], None, ", … beside 0; is it an image? dataset.mask_threshold="),
         ("a.tif", LABELS.astype("u2"), None, "holds the values 1, 2, 3 beside 0; dataset.mask_values=[1] or a longer"),
         ("a.png", COLOURS, None, "a mask in colours, allowed is one channel, or several that are equal"),
         ("a.png", COLOURS, [1], "a mask in colours, allowed is one channel, or several that are equal"),
@@ -179,7 +234,7 @@ def test_a_mask_may_be_empty(tmp_path: Path) -> None:
             "a.jpg",
             SHAPE * np.uint8(255),
             [255],
-            "labels in a JPEG are blurred; dataset.mask_values needs another format",
+            "labels in a JPEG are blurred, which dataset.mask_values cannot tell apart; dataset.mask_threshold=127.5",
         ),
     ],
 )
@@ -196,14 +251,15 @@ def test_a_palette_of_black_and_white_goes_by_its_colours_unless_labels_are_name
     image = Image.fromarray(np.array([[0, 1], [1, 1]], np.uint8), mode="P")
     image.putpalette([255, 255, 255, 0, 0, 0])
     image.save(tmp_path / "mask.png")
-    assert read_mask(tmp_path / "mask.png", None)[..., 0].tolist() == [[1, 0], [0, 0]]
-    assert read_mask(tmp_path / "mask.png", [1])[..., 0].tolist() == [[0, 1], [1, 1]]
+    assert read_mask(tmp_path / "mask.png")[0][..., 0].tolist() == [[1, 0], [0, 0]]
+    assert read_mask(tmp_path / "mask.png", Rule([1]))[0][..., 0].tolist() == [[0, 1], [1, 1]]
 
 
-def test_a_mask_in_which_white_is_0_is_refused(tmp_path: Path) -> None:
-    tifffile.imwrite(tmp_path / "mask.tif", np.zeros((4, 4), np.uint8), photometric="miniswhite")
-    with pytest.raises(UserError, match=r"mask\.tif: white is 0 in it, allowed are masks in which"):
-        read_mask(tmp_path / "mask.tif", None)
+def test_a_mask_in_which_white_is_0_goes_by_what_is_white_and_has_no_labels(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "mask.tif", np.where(SHAPE, 0, 255).astype(np.uint8), photometric="miniswhite")
+    assert np.array_equal(read_mask(tmp_path / "mask.tif")[0][..., 0], SHAPE)
+    with pytest.raises(UserError, match=r"mask\.tif: white is 0 in it, allowed for dataset.mask_values are labels"):
+        read_mask(tmp_path / "mask.tif", Rule([255]))
 
 
 # Damage
@@ -224,10 +280,10 @@ def test_no_damage_to_a_file_ends_in_anything_but_one_line(tmp_path: Path, name:
         damaged[33] = content[33]  # the first byte of the length of a PNG's pixels, for which OpenCV takes memory
         path.write_bytes(damaged[: random.choice([len(content), int(random.integers(len(content)))])].tobytes())
         try:
-            height, width, _ = read_header(path)
+            height, width, *_ = read_header(path)
             if height * width < 10**6:
                 read_image(path, "uint8")
-                read_mask(path, [1])
+                read_mask(path, Rule([1]))
         except UserError as error:
             lines.append(str(error))
     assert len(lines) > 20

@@ -93,7 +93,10 @@ def broken() -> None:
 
 REFUSALS: dict[str, tuple[Callable[[], None], str]] = {
     "no folder": (lambda: None, "new: no such folder"),
-    "no images": (lambda: Path("new").mkdir(), "new: no images, looked for .bmp, .jpeg, .jpg, .png, .tif, .tiff"),
+    "no images": (
+        lambda: Path("new").mkdir(),
+        "new: no images, looked for .bmp, .gif, .jpeg, .jpg, .png, .tif, .tiff, .webp",
+    ),
     "other channels": (grey, "new/b.png: 1 channels, the network was trained with 3"),
     "a broken image": (broken, "new/a.png: broken image, or none"),
 }

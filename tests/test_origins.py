@@ -28,7 +28,7 @@ Damage = Callable[[Path], object]
 
 def write(path: Path, found: TileSource) -> Pairs:
     """A set as stage `generate` writes it."""
-    checksums = generate._write_shards(found, path, 1, "test")
+    checksums, _ = generate._write_shards(found, path, 1, "test")
     create(path, found.layout, {})
     finish(path, checksums, origins=found.origins)
     return Pairs(path)
@@ -50,7 +50,7 @@ def cut(tmp_path_factory: pytest.TempPathFactory, small_shards: None) -> tuple[P
 def named(origins: Origins | None) -> list[tuple[str, str, int, int]]:
     """Of each pair its image, its mask, top and left."""
     assert origins is not None
-    return [(*origins.files[file], top, left) for file, top, left in origins.tiles.tolist()]
+    return [(*origins.files[file], top, left) for file, top, left, _ in origins.tiles.tolist()]
 
 
 def check_origins(folder: Path, pairs: Pairs) -> None:

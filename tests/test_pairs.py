@@ -78,7 +78,7 @@ def test_the_set_is_a_zarr_group_that_says_what_it_is(tmp_path: Path) -> None:
     write_set(path, *random_pairs(COUNT), dataset="ellipses", parameters={"radius_min": 10})
     group = zarr.open_group(path, mode="r", zarr_format=3)
     assert dict(group.attrs) == {
-        "format": "traincore.pairs", "version": 1, "dataset": "ellipses", "parameters": {"radius_min": 10}
+        "format": "traincore.pairs", "version": 2, "dataset": "ellipses", "parameters": {"radius_min": 10}
     }  # fmt: skip
     for name, channels, scale in (("images", 3, 255), ("masks", 1, 1)):
         array: Any = group[name]

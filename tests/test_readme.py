@@ -95,6 +95,7 @@ ELSEWHERE = {
     "python -m tests.benchmarks airbus": "minutes of full load",
     "python -m tests.benchmarks policy": "hours of full load",
     "python -m tests.benchmarks triage": "needs the full run",
+    "python -m stages.suggest": "tests/test_suggest.py, on a small pool",
     "python -m tests.parameter_table": "the last test of this file compares its table",
     "python -m tests.test_house": "the same file compares its table",
     "dvc plots diff": "the same with names",

@@ -33,7 +33,7 @@ def of_pool(count: int, chosen: int, size: int = 16, classes: int | None = None,
     masks = np.zeros((count, size, size, 1), np.uint8)
     masks[:, size // 4 : size // 2] = 1
     targets = masks if classes is None else (np.arange(count) % classes)[:, None].astype(np.uint8)
-    origins = Origins([[file] for file in files], np.array([[row, 0, 0] for row in range(count)])) if files else None
+    origins = Origins([[file] for file in files], np.array([[row, 0, 0, 0] for row in range(count)])) if files else None
     write_set(paths.POOL, images, targets, classes, origins)
     write_set(paths.TEST, images[:4], targets[:4], classes)
     write_set(paths.CORE, images[:chosen], targets[:chosen], classes)
@@ -78,11 +78,15 @@ def write_figures(count: int, chosen: int) -> None:
     }  # fmt: skip
     of_kind = {"pairs": 4, "score": 0.875, "min_score": 0.25, "below_bar": 3}
     evaluate = {
-        "test": {**of_kind, "failing_share_at_most": 0.99}, "rejected": {**of_kind, "pairs": count - chosen},
+        "test": TESTED, "rejected": {**of_kind, "pairs": count - chosen},
         "chosen": {**of_kind, "pairs": chosen},
         "leaks": {"test_pairs": 0, "dropped": 0}, "bar": 0.8075, "seconds": 4.0,
     }  # fmt: skip
+    masks = {"files": 9, "empty": 1, "full": 0, "values": {"0": 9, "255": 8}}
+    held = {"pairs": 4, "empty": 1, "full": 0, "foreground": 0.125, "channels": 3}
     written: dict[str, dict[str, Any]] = {
+        "train": {**held, "pairs": count, "masks": masks, "value_range": 65535, "left_out": {"a hidden file": 3}},
+        "test": held,
         "audit": audit,
         "seed": seed,
         "select": select,
@@ -158,6 +162,7 @@ def test_the_report_answers_with_the_figures_of_the_run(written: Written) -> Non
     assert "seed_training.batch_size 11" in found
 
 
+TESTED = {"pairs": 4, "score": 0.875, "min_score": 0.25, "below_bar": 3, "failing_share_at_most": 0.99}
 PICKED = {
     "strategy": "pick_to_learn", "certified": True, "failing": 0, "added_by_pass": {"1": 25, "later": 3},
     "bound": {"failing_share": 0.0321, "chosen": 28, "candidates": 1198},
@@ -189,6 +194,12 @@ PICKED = {
         ("select", {**PICKED, "independent": False}, "It does not apply as it stands"),
         ("select", {"stalled_rounds": 1}, "1 training round ended at select.first_failure.max_epochs"),
         ("select", {"stalled_rounds": 4}, "4 training rounds ended at select.first_failure.max_epochs"),
+        ("train", {}, "train 1,200 1 0 12.5 % 0: 9, 255: 8 3: a hidden file test 4 1 0 12.5 % drawn none"),
+        (
+            "evaluate",
+            {"test": {**TESTED, "foreground_pairs": 1, "foreground_score": 0.25, "foreground_below_bar": 1}},
+            "3 test pairs are without foreground. The 1 with foreground score 0.2500; 1 of them are below the bar.",
+        ),
         ("audit", {"leaking_test_pairs": 7}, "7 test pairs share an image with the pool"),
         ("audit", {"within_pool": {"exact": 2, "near": 1, "shifted": 0}}, "Within the pool it found 3 copies"),
         ("evaluate", {"rejected": {"pairs": 0}}, "0 rejected pairs did"),

@@ -45,7 +45,7 @@ def test_a_pool_is_a_random_sample_if_its_pairs_are_drawn_or_images_of_no_group_
     independent: bool,
     tmp_path: Path,
 ) -> None:
-    origins = images and Origins([[f"{row}.png"] for row in range(3)], np.array([[image, 0, 0] for image in images]))
+    origins = images and Origins([[f"{row}.png"] for row in range(3)], np.array([[image, 0, 0, 0] for image in images]))
     pairs = write_set(
         tmp_path / "train.zarr", np.zeros((3, 16, 16, 3), np.uint8), origins=origins or None, parameters=parameters
     )

@@ -29,7 +29,7 @@ from tests.damage import examples, line_of, refused
 COUNT = 8
 ORIGINS = Origins(
     [["images/a.png", "masks/a.png"], ["images/b.png", "masks/b.png"]],
-    np.array([[row // 4, 32 * (row % 4 // 2), 32 * (row % 2)] for row in range(COUNT)], np.int32),
+    np.array([[row // 4, 32 * (row % 4 // 2), 32 * (row % 2), row % 3] for row in range(COUNT)], np.int32),
 )
 
 
@@ -40,9 +40,9 @@ def test_a_table_of_drawn_pairs_stays_as_it_is() -> None:
 
 def test_a_table_of_pairs_from_files_names_the_file_and_the_place_of_each() -> None:
     header, lines = with_origins(["row", "score"], [(6, 0.5), (1, None)], [6, 1], ORIGINS)
-    assert header == ["row", "score", "file", "top", "left"]
-    assert lines == [[6, 0.5, "images/b.png", 32, 0], [1, None, "images/a.png", 0, 32]]
-    assert with_origins(["row"], [], [], ORIGINS) == (["row", "file", "top", "left"], [])
+    assert header == ["row", "score", "file", "top", "left", "page"]
+    assert lines == [[6, 0.5, "images/b.png", 32, 0, 0], [1, None, "images/a.png", 0, 32, 1]]
+    assert with_origins(["row"], [], [], ORIGINS) == (["row", "file", "top", "left", "page"], [])
 
 
 def test_a_core_is_read_as_it_was_written_with_origins_or_without(tmp_path: Path) -> None:

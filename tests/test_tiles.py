@@ -9,7 +9,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from stages.datasets.shared.image import Header
+from stages.datasets.shared.find import LeftOut
+from stages.datasets.shared.image import Range
+from stages.datasets.shared.mask import Rule, Seen
+from stages.datasets.shared.raster import Header
 from stages.datasets.shared.tiles import Cut, TileSource, layout_of
 from stages.pairs.layout import Block, Origins
 from tests.files import black_and_white, make_folder, make_pairs, noise, save
@@ -101,8 +104,9 @@ class Pictures(TileSource):
     pictures: Sequence[np.ndarray]
     masks: Sequence[np.ndarray]
 
-    def read(self, file: int) -> tuple[np.ndarray, np.ndarray]:
-        return self.pictures[file], self.masks[file][:, :, None]
+    def read(self, file: int, page: int) -> tuple[np.ndarray, np.ndarray, Seen]:
+        mask = self.masks[file][:, :, None]
+        return self.pictures[file], mask, Seen((), False, int(mask.sum()), mask.size)
 
 
 @given(cuts, st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=3))
@@ -112,11 +116,13 @@ def test_pairs_are_what_stands_at_their_places(cut: Cut, sizes: list[tuple[int, 
     pictures = [noise(*size, seed=place) for place, size in enumerate(sizes)]
     masks = [black_and_white(*size, seed=place) // 255 for place, size in enumerate(sizes)]
     names = [str(place) for place in range(len(sizes))]
-    layout, tiles = layout_of("train", names, [Header(*size, 3) for size in sizes], cut, dataset_options("folder"))
-    assert tiles.tolist() == [[file, *place] for file, grid in enumerate(grids) for place in grid]
-    found = Pictures(Path(), layout, Origins([[name] for name in names], tiles), cut, pictures, masks)
+    headers, left_out = [Header(*size, 3) for size in sizes], LeftOut(Path(), True)
+    layout, tiles = layout_of("train", headers, left_out, cut, dataset_options("folder"))
+    assert tiles.tolist() == [[file, *place, 0] for file, grid in enumerate(grids) for place in grid]
+    origins = Origins([[name] for name in names], tiles)
+    found = Pictures(Path(), layout, origins, left_out, cut, Range(), Rule(), pictures, masks)
     block = found.draw(range(layout.count))
-    for (file, top, left), image, mask in zip(tiles.tolist(), *block, strict=True):
+    for (file, top, left, _), image, mask in zip(tiles.tolist(), *block, strict=True):
         part = slice(top, top + cut.size), slice(left, left + cut.size)
         size = tuple(map(cut.scaled, sizes[file]))
         wholes = [filled_up(each, cut.size) for each in nearest(masks[file], *size)]
@@ -162,7 +168,7 @@ def test_images_that_give_no_tile_are_counted(tmp_path: Path, capsys: pytest.Cap
     line = capsys.readouterr().err
     assert line == (
         "warning: 1 images left out, as one of 8×30, since they give no tile of 16×16; "
-        "dataset.fit=pad or resize takes them in\n"
+        "dataset.fit=pad or dataset.fit=resize takes them in\n"
     )
     for fit in ("pad", "resize"):
         assert len(drawn(tmp_path, fit=fit).images) >= 3
@@ -172,18 +178,19 @@ def test_images_that_give_no_tile_are_counted(tmp_path: Path, capsys: pytest.Cap
 def test_a_folder_of_which_no_image_gives_a_tile_is_refused(tmp_path: Path) -> None:
     line = refusal(make_pairs(tmp_path, 2, 12, 20), strict=False)
     assert "dataset.image_size is 16: none of 2 images gives a tile of that size, the first has 12×20" in line
-    assert "dataset.fit=pad or resize takes them in" in line
+    assert "dataset.fit=pad or dataset.fit=resize takes them in" in line
 
 
 def test_one_tile_an_image_leaves_larger_images_out(tmp_path: Path) -> None:
     assert "none of 2 images gives a tile" in refusal(make_pairs(tmp_path, 2, 32, 32), tile=False)
 
 
-def test_images_of_different_channels_are_refused(tmp_path: Path) -> None:
+def test_images_of_different_channels_are_refused_or_left_out(tmp_path: Path) -> None:
     make_pairs(tmp_path, 3)
     save(tmp_path / "images/b.png", noise(SIZE, SIZE, 1))
-    line = refusal(tmp_path, strict=False)
-    assert "images/b.png: 1 channels, most images have 3; all need the same number" in line
+    assert len(drawn(tmp_path, strict=False).images) == 2
+    line = refusal(tmp_path)
+    assert "images/b.png: 1 channels, most images have 3, as images/a.png; dataset.strict=false leaves" in line
 
 
 @pytest.mark.parametrize(("item", "share"), [("train", 0.0), ("test", 1.0)])

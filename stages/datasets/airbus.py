@@ -5,23 +5,27 @@ column from the top left pixel, which is 1; empty where an image has no ship.
 https://www.kaggle.com/competitions/airbus-ship-detection/data
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from stages.datasets.shared.find import examine, find_files, leave_out, warn, without_broken
-from stages.datasets.shared.image import Header, read_header, read_image, require_promised
+from stages.datasets.shared.decode import read_header
+from stages.datasets.shared.find import READ, LeftOut, examine, find_files, warn
+from stages.datasets.shared.image import Range, choose_range, read_image, require_promised
+from stages.datasets.shared.mask import Rule, Seen
+from stages.datasets.shared.raster import Header
 from stages.datasets.shared.split import side_of
 from stages.datasets.shared.tiles import Cut, TileSource, layout_of
 from stages.pairs.layout import Origins
-from stages.pairs.tables import read_lines
+from stages.pairs.tables import read_lines, write_csv
 from stages.pipeline.errors import UserError
 from stages.pipeline.params.sections import DatasetParams
 
 IMAGES, TABLE = "train_v2/*.jpg", "train_ship_segmentations_v2.csv"
 COLUMNS = ("ImageId", "EncodedPixels")
+NO_SHIP = {"", "nan"}  # in small letters; pandas writes the latter
 
 
 @dataclass(frozen=True)
@@ -36,10 +40,11 @@ class Airbus(TileSource):
 
     runs: Sequence[np.ndarray]
 
-    def read(self, file: int) -> tuple[np.ndarray, np.ndarray]:
+    def read(self, file: int, page: int) -> tuple[np.ndarray, np.ndarray, Seen]:
         """An image and the mask of its ships."""
-        image = read_image(self.folder / self.origins.files[file][0], self.layout.dtype)
-        return image, mask_of(self.runs[file], *image.shape[:2])
+        image = read_image(self.folder / self.origins.files[file][0], self.layout.dtype, self.values, page)
+        mask = mask_of(self.runs[file], *image.shape[:2])
+        return image, mask, Seen(tuple(np.unique(mask).tolist()), False, int(mask.sum()), mask.size)
 
 
 def source(options: DatasetParams, item: str) -> Airbus:
@@ -54,15 +59,47 @@ def source(options: DatasetParams, item: str) -> Airbus:
     if not folder.is_dir():
         raise UserError(f"dataset.path is {options.path!r}, allowed is a folder with {IMAGES} and {TABLE}")
     ships = _read_table(folder, folder / (options.masks or TABLE))
-    paths = _paths(folder, options, ships)
-    side = [paths[place] for place in side_of(item, paths, options)]
-    found = examine(lambda place: _examine(folder, side[place], ships, options), len(side))
-    side, headers = without_broken(side, found, options.strict)
-    runs = [_runs_of(ships[Path(path).name]) for path in side]
-    _count_overlaps(folder, side, runs, options.strict)
+    left_out = LeftOut(folder, options.strict)
+    paths = _paths(options, ships, left_out)
+    paths, headers = left_out.broken(paths, examine(lambda place: _header(folder, paths[place], ships), len(paths)))
+    paths, headers = left_out.odd(paths, paths, headers)
+    values = choose_range(options.value_range, [folder / path for path in paths], headers)
+    side = side_of(item, paths, options)
+    paths, headers = [paths[place] for place in side], [headers[place] for place in side]
+    if not options.strict:  # images are read whole, to know which can be left out
+        checked = examine(lambda place: _check(folder / paths[place], headers[place], values), len(paths))
+        paths, headers = left_out.broken(paths, checked)
+    runs = [_runs_of(ships[Path(path).name]) for path in paths]
+    _count_overlaps(folder, paths, runs, options.strict)
     cut = Cut.of(options)
-    layout, tiles = layout_of(item, side, headers, cut, options)
-    return Airbus(folder, layout, Origins([[path] for path in side], tiles), cut, runs)
+    layout, tiles = layout_of(item, headers, left_out, cut, options)
+    return Airbus(folder, layout, Origins([[path] for path in paths], tiles), left_out, cut, values, Rule(), runs)
+
+
+def copy_table(folder: Path, masks: str | None, paths: Iterable[str], target: Path) -> str:
+    """Copy the lines of the table that belong to some images.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder of images and table.
+    masks : str, optional
+        ``dataset.masks``, where the table stands.
+    paths : iterable of str
+        The images, below that folder.
+    target : Path
+        The folder to copy to.
+
+    Returns
+    -------
+    str
+        The table below either folder.
+    """
+    name, names = masks or TABLE, {Path(path).name for path in paths}
+    lines = [[line.texts[column] for column in COLUMNS] for line in read_lines(folder / name, *COLUMNS)]
+    (target / name).parent.mkdir(parents=True, exist_ok=True)
+    write_csv(target / name, COLUMNS, [line for line in lines if line[0] in names])
+    return name
 
 
 def mask_of(runs: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -96,7 +133,8 @@ def _read_table(folder: Path, path: Path) -> dict[str, list[str]]:
     try:
         for line in read_lines(path, *COLUMNS):
             name = line.value("ImageId", _printable, "a name of printable characters")
-            ships.setdefault(name, []).append(line.texts["EncodedPixels"])
+            ship = line.texts["EncodedPixels"]
+            ships.setdefault(name, []).append("" if ship.strip().lower() in NO_SHIP else ship)
     except UserError as error:
         raise UserError(f"{error}; dataset.masks names the table below dataset.path") from None
     return ships
@@ -108,28 +146,39 @@ def _printable(name: str) -> str:
     return name
 
 
-def _paths(folder: Path, options: DatasetParams, ships: dict[str, list[str]]) -> list[str]:
+def _paths(options: DatasetParams, ships: dict[str, list[str]], left_out: LeftOut) -> list[str]:
     """Images that the table names; an image without a line and a line without an image are an error, or counted."""
-    pattern = options.images or IMAGES
-    found = find_files(folder, pattern)
+    folder, pattern = left_out.folder, options.images or IMAGES
+    found, hidden, others = find_files(folder, pattern)
     names = {Path(path).name for path in found}
     if len(names) < len(found):
         raise UserError(f"{folder}: {len(found) - len(names)} images of {pattern} have the name of another")
     known = [path for path in found if Path(path).name in ships]
     if not known:
         raise UserError(f"{folder}: none of {len(found)} images of {pattern} is one of the {len(ships)} of the table")
-    leave_out([path for path in found if Path(path).name not in ships], "not in the table", folder, options.strict)
-    leave_out(sorted(set(ships) - names), "in the table, but no such image", folder, options.strict)
+    left_out.skip(hidden, "a hidden file")
+    left_out.add([path for path in others if Path(path).name in ships], f"not read, allowed are {READ}")
+    left_out.add([path for path in found if Path(path).name not in ships], "not in the table")
+    left_out.add(sorted(set(ships) - names), "in the table, but no such image")
     return known
 
 
-def _examine(folder: Path, path: str, ships: dict[str, list[str]], options: DatasetParams) -> Header | UserError:
-    """The head of an image, or an error in it or in its runs; the whole image is read if it can be left out."""
+def _header(folder: Path, path: str, ships: dict[str, list[str]]) -> Header | UserError:
+    """The head of an image, or an error in it or in its runs."""
     try:
         header = read_header(folder / path)
+        if header.pages > 1:
+            raise UserError(f"{folder / path}: {header.pages} pages, allowed is one")
         _check_runs(folder / path, ships[Path(path).name], header)
-        if not options.strict:
-            require_promised(folder / path, read_image(folder / path, options.dtype), header)
+    except UserError as error:
+        return error
+    return header
+
+
+def _check(path: Path, header: Header, values: Range) -> Header | UserError:
+    """The head of an image, or an error in it; it is read whole."""
+    try:
+        require_promised(path, read_image(path, "uint8", values), header)
     except UserError as error:
         return error
     return header

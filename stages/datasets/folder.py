@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.datasets.shared.find import examine, find_files, leave_out, match_by_stem, without_broken
-from stages.datasets.shared.image import Header, read_header, read_image, require_promised
-from stages.datasets.shared.mask import read_mask
+from stages.datasets.shared.decode import read_header
+from stages.datasets.shared.find import READ, LeftOut, examine, find_files, image_name_of, match, stem_of
+from stages.datasets.shared.image import Range, choose_range, read_image, require_promised
+from stages.datasets.shared.mask import Rule, Seen, read_mask
+from stages.datasets.shared.raster import Header
 from stages.datasets.shared.split import side_of
 from stages.datasets.shared.tiles import Cut, TileSource, layout_of
 from stages.pairs.layout import Origins
@@ -19,20 +21,13 @@ IMAGES, MASKS = "images/*", "masks/*"
 
 @dataclass(frozen=True)
 class Folder(TileSource):
-    """Tiles of the images of a folder that fall on one side of the split, and of their masks.
+    """Tiles of the images of a folder that fall on one side of the split, and of their masks."""
 
-    Attributes
-    ----------
-    mask_values : list of int, optional
-        Values in the files that belong to the mask.
-    """
-
-    mask_values: list[int] | None
-
-    def read(self, file: int) -> tuple[np.ndarray, np.ndarray]:
+    def read(self, file: int, page: int) -> tuple[np.ndarray, np.ndarray, Seen]:
         """An image and its mask."""
         image, mask = self.origins.files[file]
-        return _read(self.folder, image, mask, self.layout.dtype, self.mask_values)
+        pixels = read_image(self.folder / image, self.layout.dtype, self.values, page)
+        return pixels, *read_mask(self.folder / mask, self.rule, page)
 
 
 def source(options: DatasetParams, item: str) -> Folder:
@@ -46,46 +41,76 @@ def source(options: DatasetParams, item: str) -> Folder:
     folder = Path(options.path)
     if not folder.is_dir():
         raise UserError(f"dataset.path is {options.path!r}, allowed is a folder with {IMAGES} and {MASKS}")
-    pairs = _pairs(folder, options)
-    side = [pairs[place] for place in side_of(item, [image for image, _ in pairs], options)]
-    found = examine(lambda place: _examine(folder, *side[place], options), len(side))
-    side, headers = without_broken(side, found, options.strict)
+    left_out = LeftOut(folder, options.strict)
+    pairs = _pairs(options, left_out)
+    pairs, headers = left_out.broken(pairs, examine(lambda place: _header(folder, *pairs[place]), len(pairs)))
+    pairs, headers = left_out.odd(pairs, [image for image, _ in pairs], headers)
+    values = choose_range(options.value_range, [folder / image for image, _ in pairs], headers)
+    side = side_of(item, [image for image, _ in pairs], options)
+    pairs, headers = [pairs[place] for place in side], [headers[place] for place in side]
+    rule = Rule(options.mask_values, options.mask_threshold)
+    if not options.strict:  # files are read whole, to know which can be left out
+        checked = examine(lambda place: _check(folder, *pairs[place], headers[place], values, rule), len(pairs))
+        pairs, headers = left_out.broken(pairs, checked)
     cut = Cut.of(options)
-    layout, tiles = layout_of(item, [image for image, _ in side], headers, cut, options)
-    return Folder(folder, layout, Origins(side, tiles), cut, options.mask_values)
+    layout, tiles = layout_of(item, headers, left_out, cut, options)
+    return Folder(folder, layout, Origins(pairs, tiles), left_out, cut, values, rule)
 
 
-def _pairs(folder: Path, options: DatasetParams) -> list[tuple[str, str]]:
+def _pairs(options: DatasetParams, left_out: LeftOut) -> list[tuple[str, str]]:
     """Images and their masks; a file without a partner is an error, or counted."""
     patterns = options.images or IMAGES, options.masks or MASKS
-    found = [find_files(folder, pattern) for pattern in patterns]
-    pairs, without_mask, without_image = match_by_stem(*found)
+    images, masks = (find_files(left_out.folder, pattern) for pattern in patterns)
+    both = set(images.images) & set(masks.images)
+    if both and both == set(images.images):
+        raise UserError(
+            f"{left_out.folder / min(both)}: an image by {patterns[0]} and a mask by {patterns[1]}; "
+            "allowed are patterns that tell images from masks"
+        )
+    names = [path for path in images.images if path not in both]
+    pairs, without_mask, without_image = match(names, masks.images)
     if not pairs:
         raise UserError(
-            f"{folder}: no pairs: {len(found[0])} images are {patterns[0]}, {len(found[1])} masks are {patterns[1]}, "
-            "none of the same name; dataset.images and dataset.masks say where they are"
+            f"{left_out.folder}: no pairs: {len(names)} images are {patterns[0]}, {len(masks.images)} masks are "
+            f"{patterns[1]}, and none has the name of an image, or that with _mask, _label, _gt or _seg behind it; "
+            "dataset.images and dataset.masks are patterns that say where they are"
         )
-    for lonely, partner in ((without_mask, "mask"), (without_image, "image")):
-        leave_out(lonely, f"no {partner} of the same name", folder, options.strict)
+    left_out.skip([*images.hidden, *masks.hidden], "a hidden file")
+    stems = {stem_of(path): path for path in [*names, *images.others]}
+    of_masks = {image_name_of(path, stems) for path in masks.images}
+    left_out.add([path for path in images.others if stem_of(path) in of_masks], f"not read, allowed are {READ}")
+    left_out.add(
+        [path for path in masks.others if image_name_of(path, stems) in stems], f"not read, allowed are {READ}"
+    )
+    left_out.add(without_mask, "no mask of the same name")
+    left_out.add(without_image, "no image of the same name")
     return pairs
 
 
-def _examine(folder: Path, image: str, mask: str, options: DatasetParams) -> Header | UserError:
-    """The head of an image, or an error in it or in its mask; both are read whole if they can be left out."""
+def _header(folder: Path, image: str, mask: str) -> Header | UserError:
+    """The head of an image, or an error in it or in that of its mask."""
     try:
         header, of_mask = read_header(folder / image), read_header(folder / mask)
-        if header[:2] != of_mask[:2]:
-            raise UserError(
-                f"{folder / mask}: {of_mask.height}×{of_mask.width} pixels, "
-                f"its image {image} has {header.height}×{header.width}"
-            )
-        if not options.strict:
-            pixels, _ = _read(folder, image, mask, options.dtype, options.mask_values)
-            require_promised(folder / image, pixels, header)
     except UserError as error:
         return error
+    if header[:2] != of_mask[:2]:
+        return UserError(
+            f"{folder / mask}: {of_mask.height}×{of_mask.width} pixels, "
+            f"its image {image} has {header.height}×{header.width}"
+        )
+    if header.pages != of_mask.pages:
+        return UserError(
+            f"{folder / mask}: {of_mask.pages} pages, its image {image} has {header.pages}; allowed are as many"
+        )
     return header
 
 
-def _read(folder: Path, image: str, mask: str, dtype: str, values: list[int] | None) -> tuple[np.ndarray, np.ndarray]:
-    return read_image(folder / image, dtype), read_mask(folder / mask, values)
+def _check(folder: Path, image: str, mask: str, header: Header, values: Range, rule: Rule) -> Header | UserError:
+    """The head of an image, or an error in it or in its mask; both are read whole."""
+    try:
+        for page in range(header.pages):
+            require_promised(folder / image, read_image(folder / image, "uint8", values, page), header)
+            read_mask(folder / mask, rule, page)
+    except UserError as error:
+        return error
+    return header

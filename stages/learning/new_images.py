@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stages.datasets.shared.find import ENDINGS, examine, find_files
-from stages.datasets.shared.image import read_header, read_image
+from stages.datasets.shared.decode import read_header
+from stages.datasets.shared.find import READ, examine, find_files
+from stages.datasets.shared.image import Range, read_image
 from stages.datasets.shared.tiles import Cut, crop, scale
 from stages.learning.protocol import PREDICTION_BATCH
 from stages.learning.tensorflow import set_up_tensorflow
@@ -57,6 +58,7 @@ class Mapper:
         from stages.learning.saving import load_network
 
         self.layout = core.layout
+        self.values = Range(**core.attributes["core_of"].get("values", {}))
         self.cut = Cut.of(DatasetParams.model_construct(**core.attributes["core_of"]["parameters"]))
         self._predictor = Predictor(load_network(paths.CORE_MODEL), core)
 
@@ -71,7 +73,7 @@ class Mapper:
             Their paths below it, as `find_images` finds them.
         """
         for path in paths:
-            image = read_image(folder / path, self.layout.dtype)
+            image = read_image(folder / path, self.layout.dtype, self.values)
             yield Mapped(path, image, self.probabilities(image))
 
     def probabilities(self, image: np.ndarray) -> np.ndarray:
@@ -148,9 +150,9 @@ def find_images(folder: Path, channels: int) -> list[str]:
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
-    paths = find_files(folder, PATTERN)
+    paths = find_files(folder, PATTERN).images
     if not paths:
-        raise UserError(f"{folder}: no images, looked for {', '.join(sorted(ENDINGS))}")
+        raise UserError(f"{folder}: no images, looked for {READ}")
     headers = examine(lambda place: read_header(folder / paths[place]), len(paths))
     for path, header in zip(paths, headers, strict=True):
         if header.channels != channels:

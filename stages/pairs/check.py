@@ -23,7 +23,7 @@ def read_checksums_of_set(path: Path, count: int) -> np.ndarray:
 
 def read_origins(path: Path, count: int) -> Origins:
     """The files that the pairs of a set come from, after checking that each pair has one."""
-    tiles = read_column(path / "tiles", (count, 3), "int32")
+    tiles = read_column(path / "tiles", (count, 4), "int32")
     shape: Any = _read_metadata(path / "files", "array").get("shape")
     if not _is_shape(shape, 1):
         raise UserError(f"{path / 'files' / 'zarr.json'}: shape {_short(shape)}, expected a number of bytes")

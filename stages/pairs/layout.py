@@ -3,8 +3,8 @@
 A set is a Zarr v3 group with the arrays ``images`` (n, h, w, c) and ``masks`` (n, h, w, 1), or ``labels`` (n, 1) in
 their place, a chunk a pair, many chunks a shard; ``checksums`` (n, 2), the CRC-32C of each pair's two chunks, which
 tells a damaged, swapped or missing shard from a good one; for a set taken from another, ``rows`` (n,), where its
-pairs stood there; and for one that comes from files, ``tiles`` (n, 3) with the file, top and left of each pair, and
-``files``, the names of these as JSON.
+pairs stood there; and for one that comes from files, ``tiles`` (n, 4) with the file, top, left and page of each pair,
+and ``files``, the names of these as JSON.
 """
 
 import math
@@ -18,7 +18,7 @@ import numpy as np
 from stages.pairs import shards
 
 FORMAT = "traincore.pairs"
-VERSION = 1
+VERSION = 2
 # A shard is a file that DVC hashes and one worker holds: few of them, none of them large.
 SHARD_ROWS = 512
 CLASSES = 256
@@ -46,8 +46,8 @@ class Origins(NamedTuple):
     ----------
     files : sequence of sequence of str
         For each image its file, and that of its mask if it has one of its own; below the folder, with ``/``.
-    tiles : ndarray of int32, shape (n, 3)
-        For each pair its place in ``files``, and the first row and column that it has there.
+    tiles : ndarray of int32, shape (n, 4)
+        For each pair its place in ``files``, the first row and column there, and the page; all from 0.
     """
 
     files: Sequence[Sequence[str]]

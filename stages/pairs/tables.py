@@ -13,7 +13,7 @@ from stages.pipeline.errors import UserError
 from stages.pipeline.files import cannot_read
 
 HEADER = ["row", "order", "score", "epochs"]  # of the table of a core
-ORIGIN = ["file", "top", "left"]
+ORIGIN = ["file", "top", "left", "page"]
 Value = TypeVar("Value")
 
 
@@ -90,7 +90,7 @@ def read_lines(path: Path, *columns: str) -> Iterator[Line]:
         If it cannot be read, has no such column or two, or a line has more or fewer columns than the first.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets put a mark first
             lines = csv.reader(file)
             header = next(lines, [])
             if not header:
@@ -180,11 +180,11 @@ def _rows(path: Path, count: int, *columns: str) -> Iterator[tuple[int, Line]]:
 def with_origins(
     header: Sequence[str], lines: Sequence[Sequence[Any]], rows: Sequence[int] | np.ndarray, origins: Origins | None
 ) -> tuple[list[str], list[list[Any]]]:
-    """A table of some rows with the file, top and left of each, if they come from files."""
+    """A table of some rows with the file, top, left and page of each, if they come from files."""
     if origins is None:
         return [*header], [[*line] for line in lines]
     tiles = origins.tiles[np.asarray(rows, dtype=np.int64)].tolist()
-    named = [[origins.files[file][0], top, left] for file, top, left in tiles]
+    named = [[origins.files[file][0], *place] for file, *place in tiles]
     return [*header, *ORIGIN], [[*line, *origin] for line, origin in zip(lines, named, strict=True)]
 
 

@@ -17,6 +17,8 @@ SUSPECTS = Path("data/suspects.csv")
 TEST_SCORES = Path("data/test_scores.csv")
 WORST = Path("data/worst.npz")
 
+POOL_METRICS = Path("metrics/train.json")
+TEST_METRICS = Path("metrics/test.json")
 AUDIT_METRICS = Path("metrics/audit.json")
 SEED_METRICS = Path("metrics/seed.json")
 SELECT_METRICS = Path("metrics/select.json")

@@ -3,69 +3,189 @@
 Paths start below the folder, have `/` on any system and are sorted; so the same files give the same rows anywhere.
 """
 
+import re
 import sys
-from collections.abc import Callable, Sequence
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
-from stages.datasets.shared.image import Header
+from stages.datasets.shared.decode import ENDINGS
+from stages.datasets.shared.raster import Header
 from stages.pipeline.errors import UserError
 from stages.pipeline.machine import cores
 
-ENDINGS = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
 FILES_AT_ONCE = 16  # of a thread, before it takes others
+READ = ", ".join(sorted(ENDINGS))
+# What programs put behind the name of an image to name its mask, as Carvana's a_mask.gif.
+MASK_SUFFIX = re.compile(r"[ _-](mask|masks|label|labels|gt|seg|segmentation|groundtruth)$", re.IGNORECASE)
 Result = TypeVar("Result")
 File = TypeVar("File")
 
 
-def find_files(folder: Path, pattern: str) -> list[str]:
-    """Image files below a folder that match a glob pattern, sorted.
+class Found(NamedTuple):
+    """Files that match a pattern, sorted: images, hidden files, and files of endings that are not read."""
+
+    images: list[str]
+    hidden: list[str]
+    others: list[str]
+
+
+@dataclass
+class LeftOut:
+    """An account of the files that are left out, and why; if ``strict``, the first one is an error.
+
+    Attributes
+    ----------
+    counts : Counter of str
+        Files by the reason.
+    """
+
+    folder: Path
+    strict: bool
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def add(self, paths: Sequence[str], why: str) -> None:
+        """Leave out some files that have the same fault.
+
+        Raises
+        ------
+        UserError
+            If ``strict``.
+        """
+        if not paths:
+            return
+        line = f"{self.folder / paths[0]}: {why}"
+        if self.strict:
+            raise UserError(f"{line}{_more(paths)}; dataset.strict=false leaves such out")
+        self.counts[why] += len(paths)
+        warn(f"{len(paths)} files left out: {line}{', …' if len(paths) > 1 else ''}")
+
+    def skip(self, paths: Sequence[str], why: str) -> None:
+        """Leave out some files that nobody means as images, strict or not."""
+        if paths:
+            self.counts[why] += len(paths)
+            warn(f"{len(paths)} files skipped: {self.folder / paths[0]}: {why}{', …' if len(paths) > 1 else ''}")
+
+    def broken(self, files: Sequence[File], results: Sequence[Header | UserError]) -> tuple[list[File], list[Header]]:
+        """Leave out files that are broken; the sound ones, and their heads.
+
+        Raises
+        ------
+        UserError
+            If one is broken and ``strict``, or all of them are.
+        """
+        broken = [each for each in results if isinstance(each, UserError)]
+        if broken and (self.strict or len(broken) == len(files)):
+            advice = "; dataset.strict=false leaves such out" if self.strict else ""
+            raise UserError(f"{broken[0]}{_more(broken)}{advice}")
+        if broken:
+            self.counts["broken, or a mask that does not fit"] += len(broken)
+            warn(f"{len(broken)} of {len(files)} images left out: {broken[0]}{', …' if len(broken) > 1 else ''}")
+        sound = [(file, each) for file, each in zip(files, results, strict=True) if isinstance(each, Header)]
+        return [file for file, _ in sound], [header for _, header in sound]
+
+    def odd(
+        self, files: Sequence[File], paths: Sequence[str], headers: Sequence[Header]
+    ) -> tuple[list[File], list[Header]]:
+        """Leave out files whose images have other channels than most; the rest, and their heads.
+
+        Raises
+        ------
+        UserError
+            If there are any and ``strict``.
+        """
+        (usual, _), *_ = Counter(header.channels for header in headers).most_common(1)
+        kept = [place for place, header in enumerate(headers) if header.channels == usual]
+        odd = [place for place, header in enumerate(headers) if header.channels != usual]
+        if odd:
+            why = f"{headers[odd[0]].channels} channels, most images have {usual}, as {paths[kept[0]]}"
+            self.add([paths[place] for place in odd], why)
+        return [files[place] for place in kept], [headers[place] for place in kept]
+
+
+def _more(of: Sequence[object]) -> str:
+    return f"; and {len(of) - 1} more" if len(of) > 1 else ""
+
+
+def find_files(folder: Path, pattern: str) -> Found:
+    """Files below a folder that match a glob pattern.
 
     Raises
     ------
     UserError
-        If the pattern is none, or one of the files lies outside of the folder, by ``..`` or by a link.
+        If the pattern is none, or one of the images lies outside of the folder, by ``..`` or by a link.
     """
     root = folder.resolve()
-    found = []
+    found = Found([], [], [])
     try:
-        paths = [path for path in folder.glob(pattern) if path.suffix.lower() in ENDINGS and path.is_file()]
+        paths = [*folder.glob(pattern)]
     except (ValueError, NotImplementedError) as error:
         raise UserError(f"{pattern!r}: {error}; allowed are glob patterns below {folder}, as 'images/*.png'") from None
     for path in paths:
-        if not path.resolve().is_relative_to(root):
+        if path.is_symlink() and not path.exists():
+            raise UserError(f"{path}: a link that leads nowhere")
+        if not path.is_file():
+            continue
+        is_image = path.suffix.lower() in ENDINGS
+        if is_image and not path.resolve().is_relative_to(root):
             raise UserError(f"{path}: leads out of {folder}, allowed are files in it")
         name = path.relative_to(folder).as_posix()
-        if not name.isprintable():
+        if is_image and not name.isprintable():
             raise UserError(f"{str(path)!a}: allowed are names of printable characters, in UTF-8")
-        found.append(name)
-    return sorted(found)
+        part = found.hidden if is_image and path.name.startswith(".") else found.images if is_image else found.others
+        part.append(name)
+    return Found(*map(sorted, found))
 
 
-def match_by_stem(images: Sequence[str], masks: Sequence[str]) -> tuple[list[tuple[str, str]], list[str], list[str]]:
-    """Pairs of an image and the mask of the same stem, images without a mask, and masks without an image.
+def match(images: Sequence[str], masks: Sequence[str]) -> tuple[list[tuple[str, str]], list[str], list[str]]:
+    """Pairs of an image and the mask of its name, images without a mask, and masks without an image.
+
+    The names are those without folder and ending; that of a mask may go on behind that of its image: with the image's
+    ending, or as ``_mask``, ``_label``, ``_gt``, ``_seg``.
 
     Raises
     ------
     UserError
-        If two images or two masks have the same stem.
+        If two images have the same name, or two masks are of one image.
     """
-    image_of, mask_of = _by_stem(images), _by_stem(masks)
+    image_of: dict[str, str] = {}
+    for path in images:
+        _put(image_of, stem_of(path), path)
+    mask_of: dict[str, str] = {}
+    for path in masks:
+        _put(mask_of, image_name_of(path, image_of), path)
     pairs = [(image, mask_of[stem]) for stem, image in image_of.items() if stem in mask_of]
     lonely = [image for stem, image in image_of.items() if stem not in mask_of]
     return pairs, lonely, [mask for stem, mask in mask_of.items() if stem not in image_of]
 
 
-def _by_stem(paths: Sequence[str]) -> dict[str, str]:
-    """Paths by their names without folder and ending."""
-    found: dict[str, str] = {}
-    for path in paths:
-        stem = Path(path).stem
-        if stem in found:
-            raise UserError(f"{path} and {found[stem]} are both called {stem!r}; images and masks are matched by that")
-        found[stem] = path
-    return found
+def stem_of(path: str) -> str:
+    """Name of a file without folder and ending; the same for each way in which Unicode can write it."""
+    return unicodedata.normalize("NFC", Path(path).stem)
+
+
+def image_name_of(mask: str, images: dict[str, str]) -> str:
+    """The name of the image that a mask belongs to; its own, if there is none."""
+    stem = stem_of(mask)
+    return next((name for name in _shorter(stem) if name in images), stem)
+
+
+def _shorter(stem: str) -> Iterator[str]:
+    yield stem
+    if Path(stem).suffix.lower() in ENDINGS:
+        yield from _shorter(Path(stem).stem)
+    if MASK_SUFFIX.search(stem):
+        yield from _shorter(MASK_SUFFIX.sub("", stem))
+
+
+def _put(found: dict[str, str], stem: str, path: str) -> None:
+    if stem in found:
+        raise UserError(f"{path} and {found[stem]} are both called {stem!r}; images and masks are matched by that")
+    found[stem] = path
 
 
 def examine(check: Callable[[int], Result], count: int) -> list[Result]:
@@ -74,36 +194,6 @@ def examine(check: Callable[[int], Result], count: int) -> list[Result]:
     with ThreadPoolExecutor(4 * cores()) as threads:
         results = threads.map(lambda block: [check(place) for place in block], blocks)
         return [each for block in results for each in block]
-
-
-def without_broken(
-    files: Sequence[File], results: Sequence[Header | UserError], strict: bool
-) -> tuple[list[File], list[Header]]:
-    """The files whose images are sound, and their heads; others are an error, or counted in a line.
-
-    Raises
-    ------
-    UserError
-        If one is broken and ``strict``, or all of them are.
-    """
-    broken = [each for each in results if isinstance(each, UserError)]
-    if broken and (strict or len(broken) == len(files)):
-        more = f"; and {len(broken) - 1} more" if len(broken) > 1 else ""
-        raise UserError(f"{broken[0]}{more}" + ("; dataset.strict=false leaves such out" if strict else ""))
-    if broken:
-        warn(f"{len(broken)} of {len(files)} images left out: {broken[0]}{', …' if len(broken) > 1 else ''}")
-    sound = [(file, each) for file, each in zip(files, results, strict=True) if isinstance(each, Header)]
-    return [file for file, _ in sound], [header for _, header in sound]
-
-
-def leave_out(paths: Sequence[str], why: str, folder: Path, strict: bool) -> None:
-    """Say that some files are left out and why; raise if ``strict``."""
-    if not paths:
-        return
-    more = f"; and {len(paths) - 1} more" if len(paths) > 1 else ""
-    if strict:
-        raise UserError(f"{folder / paths[0]}: {why}{more}; dataset.strict=false leaves such out")
-    warn(f"{len(paths)} files left out: {folder / paths[0]}: {why}{', …' if more else ''}")
 
 
 def warn(line: str) -> None:

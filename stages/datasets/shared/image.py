@@ -1,72 +1,60 @@
-"""Read an image from a file."""
+"""Read an image from a file, in the values that a set stores."""
 
-import logging
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from stages.datasets.shared.decode import decode
+from stages.datasets.shared.find import examine, warn
+from stages.datasets.shared.raster import Header
 from stages.pipeline.errors import UserError
-from stages.pipeline.opencv import open_cv
 
-JPEG, TIFF = {".jpg", ".jpeg"}, {".tif", ".tiff"}
-CHANNELS = {"1": 1, "L": 1, "I;16": 1, "I;16B": 1, "I": 1, "P": 3, "RGB": 3, "RGBA": 4}  # by Pillow's mode
-
-
-class Header(NamedTuple):
-    """Size and channels of an image, as the head of its file says."""
-
-    height: int
-    width: int
-    channels: int
+DEEP = 65535  # white in 16 bits, of which cameras and scanners often use 10, 12 or 14
+DEPTHS = (8, 10, 12, 14, 16)
 
 
-def read_header(path: Path) -> Header:
-    """Read the head of an image file alone.
+class Range(NamedTuple):
+    """The stored values that are brought to 0 and to 1.
 
-    Raises
-    ------
-    UserError
-        If it is broken, or of a kind that is not read.
+    Attributes
+    ----------
+    given : tuple of float, optional
+        Both, for files of any kind; else they are 0 and what is white in a file.
+    deep : int
+        What is white in a file of 16 bits.
     """
-    from PIL import UnidentifiedImageError  # loaded where it is needed: not every source has files
 
-    pillow = open_pillow()
-    try:
-        if path.suffix.lower() in TIFF:
-            return _read_tiff_header(path)
-        with pillow.open(path) as image:
-            if image.mode not in CHANNELS:
-                raise UserError(f"{path}: mode {image.mode}, allowed are grey, RGB and RGBA")
-            channels = 4 if image.mode in ("P", "RGB") and "transparency" in image.info else CHANNELS[image.mode]
-            return Header(image.height, image.width, channels)
-    except UnidentifiedImageError:
-        raise UserError(f"{path}: broken image, or none") from None
-    except (OSError, pillow.DecompressionBombError, ValueError, SyntaxError, LookupError) as error:
-        raise broken_image(path, error) from None
+    given: tuple[float, float] | None = None
+    deep: int = DEEP
+
+    @property
+    def shown(self) -> list[float] | int:
+        """It in a metrics file: the given range, or what is white in 16 bits."""
+        return [*self.given] if self.given else self.deep
+
+    def of(self, white: int) -> tuple[float, float]:
+        """Both, for a file in which a value is white."""
+        return self.given or (0, self.deep if white == DEEP else white)
 
 
-def _read_tiff_header(path: Path) -> Header:
-    from tifffile import TiffFile
-
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # it raises its messages, too
-    try:
-        with TiffFile(path) as file:
-            page = file.pages[0].aspage()
-            shape, palette, turned = page.shape, page.colormap is not None, page.tags.valueof("Orientation", 1)
-    except Exception as error:  # tifffile raises many kinds for damaged files
-        raise broken_image(path, error) from None
-    if turned != 1:
-        raise UserError(f"{path}: orientation {turned}, allowed is 1: from the top left, row by row")
-    if not all(isinstance(length, int) for length in shape):
-        raise UserError(f"{path}: broken image, or none")
-    if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (3, 4)):
-        raise UserError(f"{path}: axes of {shape}, allowed are grey, RGB and RGBA")
-    return Header(shape[0], shape[1], shape[2] if len(shape) == 3 else 3 if palette else 1)
+FULL = Range()
 
 
-def read_image(path: Path, dtype: str) -> np.ndarray:
-    """Read an image in the values that a set stores: uint8, or float32 in [0, 1]; 16 bits are brought to either.
+def read_image(path: Path, dtype: str, values: Range = FULL, page: int = 0) -> np.ndarray:
+    """Read an image in the values that a set stores: uint8, or float32 in [0, 1].
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    dtype : {"uint8", "float32"}
+        Type of the result.
+    values : Range
+        Stored values that become 0 and 255, or 0 and 1; what lies outside is clipped.
+    page : int
+        Page of a TIFF, counted from 0.
 
     Returns
     -------
@@ -75,81 +63,70 @@ def read_image(path: Path, dtype: str) -> np.ndarray:
     Raises
     ------
     UserError
-        If it is broken or of another kind.
+        If it is broken or of another kind, or holds other values than integers of 8 or 16 bits without a range.
     """
-    image = _read_plain_tiff(path) if path.suffix.lower() in TIFF else None
-    if image is None:
-        image = _read_by_open_cv(path)
-    if image.dtype not in (np.uint8, np.uint16):
-        raise UserError(f"{path}: values of {image.dtype}, allowed are 8 and 16 bits")
+    raster = decode(path, page)
+    image, white = raster.values, raster.white
+    if raster.palette is not None:
+        image, white = raster.palette[image], 255
     if image.ndim == 2:
         image = image[:, :, None]
-    most = np.iinfo(image.dtype).max
-    if dtype == "float32":
-        return np.asarray(image.astype(np.float32) / np.float32(most))
-    return np.asarray(image if most == 255 else (image.astype(np.uint32) + 128) // 257, np.uint8)
+    low, high = values.of(white)
+    if image.dtype in (np.uint8, np.uint16):
+        if dtype == "uint8" and image.dtype == np.uint8 and (low, high) == (0, 255):
+            return image
+        return np.asarray(_brought(np.arange(np.iinfo(image.dtype).max + 1), low, high, dtype)[image])
+    if values.given is None:
+        raise UserError(
+            f"{path}: values of {image.dtype}, allowed are 8 and 16 bits; dataset.value_range=[0,1] or another range "
+            "says which of them are black and white"
+        )
+    if not np.isfinite(image).all():
+        raise UserError(f"{path}: values that are not finite")
+    return _brought(image, low, high, dtype)
 
 
-def _read_by_open_cv(path: Path) -> np.ndarray:
-    cv2 = open_cv()
-    content = np.frombuffer(_read_bytes(path), np.uint8)
-    try:
-        image = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
-    except cv2.error as error:
-        raise broken_image(path, error) from None
-    if image is None:
-        raise UserError(f"{path}: broken image, or none")
-    if image.ndim == 3:
-        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB if image.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
-    return np.asarray(image)
+def _brought(values: np.ndarray, low: float, high: float, dtype: str) -> np.ndarray:
+    shares = np.clip((values.astype(np.float64) - low) / (high - low), 0, 1)
+    return np.asarray(np.round(shares * 255).astype(np.uint8) if dtype == "uint8" else shares.astype(np.float32))
 
 
-def _read_plain_tiff(path: Path) -> np.ndarray | None:
-    """The values of a TIFF in grey or in colours; other kinds are left to OpenCV.
+def choose_range(setting: str | Sequence[float], paths: Sequence[Path], headers: Sequence[Header]) -> Range:
+    """The range that ``dataset.value_range`` means for some images, both sides of a split.
 
-    OpenCV would multiply colours of 8 bits by the fourth channel, and fill damaged parts with zeros.
+    Parameters
+    ----------
+    setting : {"auto", "dtype"} or sequence of float, shape (2,)
+        A range; ``dtype`` takes all that the files can store; ``auto`` does so for 8 bits, and for 16 bits takes the
+        least of 8, 10, 12, 14 and 16 bits that holds their greatest value, and says so.
     """
-    from tifffile import COMPRESSION, PHOTOMETRIC, TiffFile
+    if not isinstance(setting, str):
+        low, high = setting
+        return Range((low, high))
+    deep = [(path, header.pages) for path, header in zip(paths, headers, strict=True) if header.bits == 16]
+    if setting == "dtype" or not deep:
+        return FULL
+    most = max(examine(lambda place: _greatest(*deep[place]), len(deep)))
+    white = 2 ** next(bits for bits in DEPTHS if most < 2**bits) - 1
+    if white != DEEP:
+        warn(
+            f"{len(deep)} images of 16 bits hold no value above {most}, so {white} is taken as white; "
+            f"dataset.value_range=[0,{white}] says that for certain, and dataset.value_range=dtype takes 65535"
+        )
+    return Range(deep=white)
 
+
+def _greatest(path: Path, pages: int) -> int:
+    """The greatest value of a file; 0 if it is broken, which is said elsewhere."""
     try:
-        with TiffFile(path) as file:
-            page = file.pages[0].aspage()
-            if page.bitspersample not in (8, 16) or page.photometric not in (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.RGB):
-                return None
-            return page.asarray()
-    except Exception as error:
-        if "imagecodecs" not in str(error):  # which tifffile needs for LZW, and OpenCV does not
-            raise broken_image(path, error) from None
-        if page.bitspersample == 8 and page.samplesperpixel == 4:
-            kind = COMPRESSION(page.compression).name
-            raise UserError(
-                f"{path}: four channels of 8 bits in {kind}, allowed for these is Deflate or none"
-            ) from None
-        return None
+        values = [decode(path, page).values for page in range(pages)]
+    except UserError:
+        return 0
+    # Alpha says nothing of what is white.
+    return max(int((each[..., :3] if each.ndim == 3 else each).max(initial=0)) for each in values)
 
 
 def require_promised(path: Path, image: np.ndarray, header: Header) -> None:
     """Raise if an image has not the size and channels that its head says."""
-    if image.shape != header:
-        raise UserError(f"{path}: broken image: its head says {tuple(header)}, it holds {image.shape}")
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
-
-
-def broken_image(path: Path, error: Exception) -> UserError:
-    """The line for an image that a decoder refuses."""
-    reason = " ".join(str(error).split()).replace(str(path), "the file")[:150] or type(error).__name__
-    return UserError(f"{path}: broken image: {reason}")
-
-
-def open_pillow() -> Any:
-    """Pillow's module of images; it opens as large ones as OpenCV does, since scenes from above are large."""
-    from PIL import Image
-
-    Image.MAX_IMAGE_PIXELS = 2**30
-    return Image
+    if image.shape != header[:3]:
+        raise UserError(f"{path}: broken image: its head says {header[:3]}, it holds {image.shape}")

@@ -2,100 +2,179 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
-from stages.datasets.shared.image import JPEG, TIFF, broken_image, open_pillow, read_image
+from stages.datasets.shared.decode import decode
+from stages.datasets.shared.raster import Raster
 from stages.pipeline.errors import UserError
 
-ONE_CLASS = [{1}, {255}, {65535}]  # values of a mask of one class beside 0
+BRIGHT = {1, 255, 65535}  # values of a mask of one class beside 0
+LABELS = 256  # different values that are kept of a file
+FEW_LABELS = 8  # more values up to white are the grey levels of smoothed edges, or of an image,
+MANY_LABELS = 32  # and so are more than these
+BLURRED = 16  # how far JPEG moves most values from black or white, at the most
+BETWEEN = 64  # distance from black and white from which a value is neither
+FEW = 0.25  # share of such values
 
 
-def read_mask(path: Path, values: Sequence[int] | None) -> np.ndarray:
-    """Read a mask: black and white, 0 and 1, or a label image; of one channel, or of several that are equal.
+class Rule(NamedTuple):
+    """Which pixels of a file belong to the mask.
 
-    Parameters
+    Attributes
     ----------
-    path : Path
-        The file.
     values : sequence of int, optional
-        Values that belong to the mask; if not given, there must be one class alone.
+        Those that have one of these values.
+    threshold : float, optional
+        Those above it. Without either, all that are not 0, of one class.
+    """
+
+    values: Sequence[int] | None = None
+    threshold: float | None = None
+
+
+ONE_CLASS = Rule()
+
+
+class Seen(NamedTuple):
+    """What the mask of a file holds.
+
+    Attributes
+    ----------
+    values : tuple of int or float
+        Its values, or the first of them.
+    many : bool
+        Whether there are more.
+    foreground : int
+        Pixels of the mask.
+    pixels : int
+        All of them.
+    palette : tuple of str
+        Colours of the values, where they are numbers of a palette.
+    kind : str
+        How a mask of one class tells it from 0: by "white", or by a value; empty where there is none or a rule says it.
+    """
+
+    values: tuple[float, ...]
+    many: bool
+    foreground: int
+    pixels: int
+    palette: tuple[str, ...] = ()
+    kind: str = ""
+
+
+def read_mask(path: Path, rule: Rule = ONE_CLASS, page: int = 0) -> tuple[np.ndarray, Seen]:
+    """Read a mask: black and white, 0 and 1, or a label image; of one channel, or of several that are equal.
 
     Returns
     -------
     ndarray of uint8, shape (h, w, 1)
         0 and 1.
+    Seen
+        The values that are in the file.
 
     Raises
     ------
     UserError
-        If it is broken, in colours, or of more than one class and no values are given.
+        If it is broken, in colours, or of more than one class and no rule is given.
     """
-    labels = _read_labels(path, by_colour=values is None)
-    if path.suffix.lower() in JPEG:  # which blurs the edges
-        if values is not None:
-            raise UserError(f"{path}: labels in a JPEG are blurred; dataset.mask_values needs another format")
-        return _column(labels > 127)
-    if values is not None:
-        return _column(np.isin(labels, values))
-    found = np.setdiff1d(labels, [0]).tolist()
-    if found and set(found) not in ONE_CLASS:
+    raster = decode(path, page)
+    labels = _one_channel(path, raster.values)
+    by_colour = rule.values is None and raster.palette is not None and _is_black_and_white(raster)
+    if by_colour:
+        labels = np.asarray(raster.palette)[:, 0][labels]
+    values, many = _values(labels)
+    kind = ""
+    if rule.threshold is not None:
+        mask = labels > rule.threshold
+    elif rule.values is not None:
+        if raster.lossy:
+            raise UserError(
+                f"{path}: labels in a JPEG are blurred, which dataset.mask_values cannot tell apart; "
+                f"dataset.mask_threshold={_middle(labels)} takes what is brighter"
+            )
+        if raster.inverted:
+            raise UserError(f"{path}: white is 0 in it, allowed for dataset.mask_values are labels as they are stored")
+        mask = np.isin(labels, rule.values)
+    elif raster.lossy:
+        _require_two_levels(path, labels)
+        mask = labels > 127
+        kind = "white" if mask.any() else ""
+        values, many = tuple(value for value, there in ((0, not mask.all()), (255, mask.any())) if there), False
+    else:
+        kind = _kind(path, values, many, raster)
+        mask = labels != 0
+    palette: tuple[str, ...] = ()
+    if raster.palette is not None and not by_colour:
+        palette = tuple("#" + bytes(raster.palette[int(value)][:3].tolist()).hex() for value in values)
+    return mask.astype(np.uint8)[:, :, None], Seen(values, many, int(mask.sum()), mask.size, palette, kind)
+
+
+def _values(labels: np.ndarray) -> tuple[tuple[float, ...], bool]:
+    found = np.unique(labels).tolist()
+    return tuple(found[:LABELS]), len(found) > LABELS
+
+
+def _one_channel(path: Path, values: np.ndarray) -> np.ndarray:
+    if values.ndim == 2:
+        return values
+    colours = values[:, :, :3]
+    if values.shape[2] == 4 and (colours == colours[0, 0]).all() and (values[:, :, 3] != values[0, 0, 3]).any():
         raise UserError(
-            f"{path}: holds the values {', '.join(map(str, found[:5]))}{', …' if len(found) > 5 else ''} beside 0; "
-            f"dataset.mask_values=[{found[0]}] or a longer list says which of them are the mask"
+            f"{path}: its colours are the same everywhere and its alpha channel is not, allowed are masks in black and "
+            "white: save the alpha channel as an image of its own"
         )
-    return _column(labels != 0)
+    if (colours != colours[:, :, :1]).any():
+        raise UserError(f"{path}: a mask in colours, allowed is one channel, or several that are equal")
+    return colours[:, :, 0]
 
 
-def _column(mask: np.ndarray) -> np.ndarray:
-    return mask.astype(np.uint8)[:, :, None]
-
-
-def _read_labels(path: Path, by_colour: bool) -> np.ndarray:
-    """The values of a mask; if it has a palette, the numbers of its colours, unless these are asked for."""
-    try:
-        labels = _read_tiff_labels(path) if path.suffix.lower() in TIFF else _read_other_labels(path, by_colour)
-    except UserError:
-        raise
-    except Exception as error:  # Pillow and tifffile raise many kinds for damaged files
-        raise broken_image(path, error) from None
-    if labels.ndim not in (2, 3):
-        raise UserError(f"{path}: broken image, or none")
-    if labels.ndim == 3:
-        colours = labels[:, :, :3] if labels.shape[2] in (3, 4) else labels[:, :, :1]
-        if (colours != colours[:, :, :1]).any():
-            raise UserError(f"{path}: a mask in colours, allowed is one channel, or several that are equal")
-        labels = colours[:, :, 0]
-    return labels.astype(np.uint8) if labels.dtype == bool else labels
-
-
-def _read_tiff_labels(path: Path) -> np.ndarray:
-    from tifffile import PHOTOMETRIC, TiffFile
-
-    try:
-        with TiffFile(path) as file:
-            page = file.pages[0].aspage()
-            if page.photometric == PHOTOMETRIC.MINISWHITE:
-                raise UserError(f"{path}: white is 0 in it, allowed are masks in which it is the greatest value")
-            return page.asarray()
-    except ValueError as error:
-        if "imagecodecs" not in str(error):
-            raise
-        return _read_other_labels(path)  # tifffile needs that package for LZW, Pillow for none
-
-
-def _read_other_labels(path: Path, by_colour: bool = False) -> np.ndarray:
-    with open_pillow().open(path) as image:
-        if image.format == "BMP" and image.mode == "1":  # Pillow takes two colours for one bit, whatever the depth
-            return read_image(path, "uint8")[:, :, 0] > 127
-        if by_colour and image.mode == "P" and _is_black_and_white(image):
-            image = image.convert("L")
-        return np.asarray(image)
-
-
-def _is_black_and_white(image: Any) -> bool:
+def _is_black_and_white(raster: Raster) -> bool:
     """Tell whether an image with a palette is in black and white: then the colours count, and not their numbers."""
-    colours = np.array(image.getpalette("RGB")).reshape(-1, 3)
-    used = np.unique(np.asarray(image))
-    return bool(used.max() < len(colours) and np.isin(colours[used].sum(axis=1), (0, 3 * 255)).all())
+    used = np.asarray(raster.palette)[np.unique(raster.values), :3]
+    return bool(np.isin(used.sum(axis=1, dtype=int), (0, 3 * 255)).all())
+
+
+def _kind(path: Path, values: Sequence[float], many: bool, raster: Raster) -> str:
+    """How a mask of one class tells it from 0.
+
+    Raises
+    ------
+    UserError
+        If there are several.
+    """
+    others = [value for value in values if value]
+    if not others:
+        return ""
+    if len(others) == 1 and others[0] in BRIGHT | {raster.white}:
+        return "1" if others[0] == 1 and raster.white > 1 else "white"
+    shown = ", ".join(f"{value:g}" for value in others[:5]) + (", …" if len(others) > 5 else "")
+    to_white = others[-1] in BRIGHT | {raster.white}
+    if len(others) > (FEW_LABELS if to_white else MANY_LABELS) or any(value != int(value) for value in others):
+        advice = f"is it an image? dataset.mask_threshold={_middle(raster.values)} takes what is brighter as the mask"
+    else:
+        label = int(next((value for value in others if value > 0), others[0]))
+        advice = f"dataset.mask_values=[{label}] or a longer list says which of them are the mask"
+    raise UserError(f"{path}: holds the values {shown}{' beside 0' if 0 in values else ''}; {advice}")
+
+
+def _require_two_levels(path: Path, labels: np.ndarray) -> None:
+    """Raise if a JPEG is not in black and white, as far as its compression leaves that."""
+    distance = np.minimum(labels, 255 - labels)
+    top = int(labels.max())
+    if 0 < top < 256 - BETWEEN:
+        raise UserError(
+            f"{path}: a JPEG whose brightest value is {top}, allowed are black and white; "
+            f"dataset.mask_threshold={top / 2:g} takes what is brighter as the mask"
+        )
+    if np.median(distance) > BLURRED or (distance > BETWEEN).mean() > FEW:
+        raise UserError(
+            f"{path}: a JPEG of many grey levels, allowed are black and white; is it an image? "
+            f"dataset.mask_threshold={_middle(labels)} takes what is brighter as the mask"
+        )
+
+
+def _middle(labels: np.ndarray) -> str:
+    """Half way between the least and the greatest value, as a parameter."""
+    return f"{(float(labels.min()) + float(labels.max())) / 2:g}"

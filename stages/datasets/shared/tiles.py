@@ -1,7 +1,6 @@
 """Tiles: cut images of any size into pairs of one size, and a source of such pairs."""
 
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stages.datasets.shared.find import warn
-from stages.datasets.shared.image import Header
+from stages.datasets.shared.find import LeftOut, warn
+from stages.datasets.shared.image import Range
+from stages.datasets.shared.mask import Rule, Seen
+from stages.datasets.shared.raster import Header
 from stages.pairs.layout import Block, Layout, Origins
 from stages.pipeline.errors import UserError
 from stages.pipeline.opencv import open_cv
@@ -82,45 +83,64 @@ class TileSource(ABC):
         Of the pairs.
     origins : Origins
         For each pair the file, and the first row and column of its tile; in pixels of the image as it is cut.
+    left_out : LeftOut
+        The files that make no pairs.
     cut : Cut
         The rules by which the images are cut.
+    values : Range
+        The stored values that are brought to 0 and to 1.
+    rule : Rule
+        The pixels of a file that belong to the mask.
     """
 
     folder: Path
     layout: Layout
     origins: Origins
+    left_out: LeftOut
     cut: Cut
+    values: Range
+    rule: Rule
 
     @abstractmethod
-    def read(self, file: int) -> tuple[np.ndarray, np.ndarray]:
-        """An image (h, w, c) in the values to be stored, and its mask (h, w, 1)."""
+    def read(self, file: int, page: int) -> tuple[np.ndarray, np.ndarray, Seen]:
+        """An image (h, w, c) in the values to be stored, its mask (h, w, 1), and what the file of the mask holds."""
 
     def draw(self, rows: range) -> Block:
-        """The pairs of a range of rows; each image is read once."""
+        """The pairs of a range of rows."""
+        return self.draw_and_see(rows)[0]
+
+    def draw_and_see(self, rows: range) -> tuple[Block, dict[str, Seen]]:
+        """The pairs of a range of rows, and what the masks hold, by their files; each file is read once."""
+        seen = {}
         size = self.cut.size
         images = np.empty((len(rows), *self.layout.image_shape), self.layout.dtype)
         masks = np.empty((len(rows), *self.layout.target_shape), np.uint8)
-        opened = -1
-        for place, (file, top, left) in enumerate(self.origins.tiles[rows.start : rows.stop].tolist()):
-            if file != opened:
-                image, mask = self._scaled(file)
-                opened = file
+        opened = None
+        for place, (file, top, left, page) in enumerate(self.origins.tiles[rows.start : rows.stop].tolist()):
+            if (file, page) != opened:
+                image, mask, found = self._scaled(file, page)
+                opened = file, page
+                seen[self.name(file, page)] = found
             images[place] = crop(image, top, left, size)
             masks[place] = crop(mask, top, left, size)
-        return Block(images, masks)
+        return Block(images, masks), seen
 
-    def _scaled(self, file: int) -> tuple[np.ndarray, np.ndarray]:
-        image, mask = self.read(file)
+    def name(self, file: int, page: int) -> str:
+        """The file of a mask, or of an image whose mask has none of its own, and the page if it is not the first."""
+        return f"{self.origins.files[file][-1]}{f', page {page}' if page else ''}"
+
+    def _scaled(self, file: int, page: int) -> tuple[np.ndarray, np.ndarray, Seen]:
+        image, mask, seen = self.read(file, page)
         expected = *mask.shape[:2], self.layout.image_shape[2]
         if image.shape != expected:
             path = self.folder / self.origins.files[file][0]
             raise UserError(f"{path}: an image of {image.shape}, by its head and its mask it should be {expected}")
         height, width = (self.cut.scaled(length) for length in image.shape[:2])
-        return scale(image, height, width), scale(mask, height, width, nearest=True)
+        return scale(image, height, width), scale(mask, height, width, nearest=True), seen
 
 
 def layout_of(
-    item: str, paths: Sequence[str], headers: Sequence[Header], cut: Cut, options: DatasetParams
+    item: str, headers: Sequence[Header], left_out: LeftOut, cut: Cut, options: DatasetParams
 ) -> tuple[Layout, np.ndarray]:
     """The layout of the pairs of a side, and the tile of each.
 
@@ -128,10 +148,10 @@ def layout_of(
     ----------
     item : {"train", "test"}
         The side of the split.
-    paths : sequence of str, shape (n,)
-        Paths of the images of that side.
     headers : sequence of Header, shape (n,)
-        Heads of these.
+        Heads of the images of that side; of one number of channels.
+    left_out : LeftOut
+        Images that give no tile are added.
     cut : Cut
         The rules by which they are cut.
     options : DatasetParams
@@ -140,16 +160,15 @@ def layout_of(
     Returns
     -------
     Layout
-    ndarray of int32, shape (n, 3)
-        Image, top, left.
+    ndarray of int32, shape (n, 4)
+        Image, top, left, page.
 
     Raises
     ------
     UserError
-        If they differ in channels, or give fewer tiles than are asked for, or none.
+        If they give fewer tiles than are asked for, or none.
     """
-    channels = _common_channels(paths, headers)
-    tiles = tiles_of(headers, cut)
+    tiles = tiles_of(headers, left_out, cut)
     count = options.train_count if item == "train" else options.test_count
     if count is not None and count > len(tiles):
         raise UserError(
@@ -157,26 +176,16 @@ def layout_of(
             f"allowed is null or at most {len(tiles)}, the tiles of the images to {item}"
         )
     tiles = tiles[:count]
-    return Layout(len(tiles), (cut.size, cut.size, channels), options.dtype), tiles
+    return Layout(len(tiles), (cut.size, cut.size, headers[0].channels), options.dtype), tiles
 
 
-def _common_channels(paths: Sequence[str], headers: Sequence[Header]) -> int:
-    """The number of channels that all images have."""
-    counts = Counter(header.channels for header in headers)
-    usual, _ = counts.most_common(1)[0]
-    for path, header in zip(paths, headers, strict=True):
-        if header.channels != usual:
-            raise UserError(f"{path}: {header.channels} channels, most images have {usual}; all need the same number")
-    return usual
-
-
-def tiles_of(headers: Sequence[Header], cut: Cut) -> np.ndarray:
+def tiles_of(headers: Sequence[Header], left_out: LeftOut, cut: Cut) -> np.ndarray:
     """The tiles of some images, row by row; images that give none are counted in a line.
 
     Returns
     -------
-    ndarray of int32, shape (n, 3)
-        Image, top, left.
+    ndarray of int32, shape (n, 4)
+        Image, top, left, page.
 
     Raises
     ------
@@ -186,24 +195,26 @@ def tiles_of(headers: Sequence[Header], cut: Cut) -> np.ndarray:
     grids: dict[tuple[int, int], np.ndarray] = {}  # few sizes, many images
     useless = []
     parts = []
-    for image, (height, width, _) in enumerate(headers):
+    for image, (height, width, _, _, pages) in enumerate(headers):
         if (height, width) not in grids:
             grids[height, width] = cut.grid(height, width)
         grid = grids[height, width]
         if not len(grid):
             useless.append((height, width))
-        parts.append(np.column_stack([np.full(len(grid), image, np.int32), grid]))
+        of_image = np.repeat(np.arange(pages, dtype=np.int32), len(grid))
+        parts.append(np.column_stack([np.full(len(of_image), image, np.int32), np.tile(grid, (pages, 1)), of_image]))
     if len(useless) == len(headers):
         height, width = useless[0]
         raise UserError(
             f"dataset.image_size is {cut.size}: none of {len(headers)} images gives a tile of that size, the first has "
-            f"{height}×{width}; dataset.fit=pad or resize takes them in"
+            f"{height}×{width}; dataset.fit=pad or dataset.fit=resize takes them in"
         )
     if useless:
         height, width = useless[0]
+        left_out.counts[f"no tile of {cut.size}×{cut.size}"] += len(useless)
         warn(
             f"{len(useless)} images left out, as one of {height}×{width}, "
-            f"since they give no tile of {cut.size}×{cut.size}; dataset.fit=pad or resize takes them in"
+            f"since they give no tile of {cut.size}×{cut.size}; dataset.fit=pad or dataset.fit=resize takes them in"
         )
     return np.concatenate(parts)
 

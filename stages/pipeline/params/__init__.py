@@ -31,6 +31,17 @@ def load(stage: str, item: str = "") -> Params:
         If any value in ``params.yaml`` is wrong, declared or not.
     """
     values = read_yaml(validation.FILE)
-    params = validation.validate(values, read_yaml(choices.FILE))
+    params = load_all()
     definition = read_yaml(PIPELINE)["stages"][stage]
     return restrict(params, declared_keys(definition.get("do", definition), values, item))
+
+
+def load_all() -> Params:
+    """All parameters, for commands that are no stages.
+
+    Raises
+    ------
+    UserError
+        If any value in ``params.yaml`` is wrong.
+    """
+    return validation.validate(read_yaml(validation.FILE), read_yaml(choices.FILE))

@@ -41,6 +41,7 @@ class NetworkLine(Line):
     momentum: Any = None
     initializer: Any = None
     head_filters: Any = None
+    output: Any = None
 
 
 class StrategyLine(Line):
@@ -90,7 +91,15 @@ NAMES = {
 }
 
 # Options that a network may have.
-NETWORK_OPTIONS = ("base_filters", "dropout", "batch_normalization", "momentum", "initializer", "head_filters")
+NETWORK_OPTIONS = (
+    "base_filters",
+    "dropout",
+    "batch_normalization",
+    "momentum",
+    "initializer",
+    "head_filters",
+    "output",
+)
 
 # The key whose line gives another key its value where params.yaml says null.
 DEFAULTS = {

@@ -61,6 +61,13 @@ class DatasetParams(Section):
     images: str | None = Field(description="glob pattern of the images below `path`")
     masks: str | None = Field(description="glob pattern of the masks below `path`; for `airbus` the path of its table")
     mask_values: list[int] | None = Field(description="values of a label image that make the mask, as `[1,3]`")
+    mask_threshold: float | None = Field(
+        ge=-(2**31), le=2**32, description="in place of values: what is above it in a file belongs to the mask"
+    )
+    value_range: Literal["auto", "dtype"] | list[float] = Field(
+        description="values in the files of images that become black and white: `[low,high]`; `dtype`, all that fit; "
+        "`auto`, for 16 bits as many of 8, 10, 12, 14 and 16 as their values take"
+    )
     tile: bool = Field(description="`true` cuts an image into tiles, `false` takes it as one pair")
     overlap: int = Field(ge=0, le=4096, description="pixels that neighbouring tiles share")
     fit: Literal["tile", "resize", "pad"] = Field(
@@ -93,6 +100,9 @@ class NetworkParams(Section):
     )
     head_filters: int | None = Field(ge=0, le=1024, description="filters of the last ReLU layer; 0 leaves it out")
     path: str = Field(description="`.keras` file of network `file`; it maps images in [0, 1] to probabilities of masks")
+    output: Literal["probabilities", "logits"] | None = Field(
+        description="what network `file` predicts: `probabilities`, or `logits`, to which a sigmoid is added"
+    )
 
 
 class TrainingParams(Section):
@@ -125,12 +135,20 @@ class SeedTrainingParams(Section):
     """The first pairs, which the network learns before it chooses any."""
 
     count: int = Field(ge=1, le=INT_MAX, description="seed pairs, the first ones of the pool")
+    with_foreground: bool = Field(
+        description="`true` takes the first ones with foreground, where most pairs are without any"
+    )
     batch_size: int = Field(ge=1, le=65536, description="pairs of a step of the seed training")
     max_epochs: int = Field(ge=1, le=INT_MAX, description="most epochs of the seed training")
     goal: Literal["learn", "try", "skip"] = Field(
         description="if `precision` is not reached, `learn` stops and `try` goes on; `skip` leaves fresh weights; "
         "`null` is what the strategy needs"
     )
+
+    @property
+    def filled(self) -> int:
+        """Pairs with foreground that the pool shall begin with."""
+        return self.count if self.with_foreground else 0
 
 
 class BudgetParams(Section):

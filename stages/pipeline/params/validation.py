@@ -17,7 +17,7 @@ from stages.pipeline.params.sections import NOTHING, DatasetParams, Params, Sele
 FILE = Path("params.yaml")
 
 # Keys that mean nothing to pairs that do not come from files, and can be null.
-_FILE_KEYS = ("images", "masks", "mask_values", "test_pattern", "group_pattern")
+_FILE_KEYS = ("images", "masks", "mask_values", "mask_threshold", "test_pattern", "group_pattern")
 
 
 def validate(values: Any, lines: Any) -> Params:
@@ -178,8 +178,15 @@ def _check_files(data: DatasetParams) -> None:
     if data.overlap >= data.image_size:
         raise _refusal("dataset.overlap", data.overlap, f"less than dataset.image_size = {data.image_size}")
     values = data.mask_values
-    if values is not None and not (values and all(0 <= value < 2**16 for value in values)):
-        raise _refusal("dataset.mask_values", values, "null or values from 0 to 65535")
+    if values is not None and not (values and all(-(2**31) <= value < 2**32 for value in values)):
+        raise _refusal("dataset.mask_values", values, "null or integers of up to 32 bits")
+    if values is not None and data.mask_threshold is not None:
+        raise _refusal(
+            "dataset.mask_threshold", data.mask_threshold, "null where dataset.mask_values says what the mask is"
+        )
+    limits = data.value_range
+    if not isinstance(limits, str) and not (len(limits) == 2 and limits[0] < limits[1]):
+        raise _refusal("dataset.value_range", limits, "auto, dtype, or a range as [0, 4095]")
     for key, groups in (("test_pattern", None), ("group_pattern", 1)):
         pattern = getattr(data, key)
         if pattern is None:

@@ -1,0 +1,179 @@
+"""Decode image files: the values that they store, and what these mean.
+
+A file is what its first bytes say, whatever its ending. A decoder that only warns of damage is made to refuse: half an
+image of grey is no image.
+"""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stages.datasets.shared.raster import Header, Raster, broken_image, upright
+from stages.datasets.shared.tiff import decode_tiff, read_tiff_header
+from stages.pipeline.errors import UserError
+from stages.pipeline.opencv import open_cv
+
+# First bytes of a file, and the format that they tell.
+PNG = b"\x89PNG\r\n\x1a\n"  # the 25th byte of such a file is the depth of a value in bits
+SIGNATURES = {
+    PNG: "PNG",
+    b"\xff\xd8\xff": "JPEG",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"II+\0": "TIFF",  # of more than 4 GB
+    b"MM\0+": "TIFF",
+    b"BM": "BMP",
+    b"GIF8": "GIF",
+    b"RIFF": "WEBP",
+}
+ENDINGS = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp"}
+CHANNELS = {"1": 1, "L": 1, "I;16": 1, "I;16B": 1, "I": 1, "P": 3, "RGB": 3, "RGBA": 4}  # by Pillow's mode
+END_OF_JPEG = b"\xff\xd9"
+ORIENTATION = 274  # tag of EXIF and TIFF
+GREY_DEPTHS = (1, 2, 4)  # of a PNG, which Pillow brings to 8 bits
+
+
+def read_header(path: Path) -> Header:
+    """Read the head of an image file alone.
+
+    Raises
+    ------
+    UserError
+        If it is broken, or of a kind that is not read.
+    """
+    content = _first_bytes(path)
+    try:
+        return read_tiff_header(path) if _format(path, content) == "TIFF" else _other_header(path, content)
+    except UserError:
+        raise
+    except Exception as error:  # decoders raise many kinds for damaged files
+        raise broken_image(path, error) from None
+
+
+def decode(path: Path, page: int = 0) -> Raster:
+    """Decode an image.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    page : int
+        Page of a TIFF, counted from 0.
+
+    Raises
+    ------
+    UserError
+        If it is broken, or of a kind that is not read.
+    """
+    kind = _format(path, _first_bytes(path))
+    try:
+        if kind == "TIFF":
+            return decode_tiff(path, page)
+        content = path.read_bytes()
+        if kind == "JPEG":
+            return _decode_jpeg(path, content)
+        return _decode_other(path, kind, content)
+    except UserError:
+        raise
+    except Exception as error:
+        raise broken_image(path, error) from None
+
+
+def _first_bytes(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(32)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+
+
+def _format(path: Path, content: bytes) -> str:
+    for signature, name in SIGNATURES.items():
+        if content.startswith(signature):
+            return name
+    raise UserError(f"{path}: broken image, or none")
+
+
+def _pillow() -> Any:
+    """Pillow's module of images; it opens as large ones as OpenCV does, since scenes from above are large."""
+    from PIL import Image  # loaded where it is needed: not every source has files
+
+    Image.MAX_IMAGE_PIXELS = 2**30
+    return Image
+
+
+# Formats of photographs and of the web
+
+
+def _other_header(path: Path, first: bytes) -> Header:
+    with _pillow().open(path) as image:
+        _require_still(path, image)
+        if image.mode not in CHANNELS:
+            raise UserError(f"{path}: mode {image.mode}, allowed are grey, RGB and RGBA")
+        channels = 4 if image.mode in ("P", "RGB") and "transparency" in image.info else CHANNELS[image.mode]
+        height, width = (image.width, image.height) if _orientation(image) > 4 else (image.height, image.width)
+        return Header(height, width, channels, first[24] if first.startswith(PNG) else 8)
+
+
+def _require_still(path: Path, image: Any) -> None:
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":  # a photograph with previews
+        raise UserError(f"{path}: a moving picture of {frames} frames, allowed are single images")
+
+
+def _orientation(image: Any) -> int:
+    found = image.getexif().get(ORIENTATION, 1)
+    return found if found in range(1, 9) else 1
+
+
+def _decode_jpeg(path: Path, content: bytes) -> Raster:
+    import simplejpeg
+
+    with _pillow().open(io.BytesIO(content)) as image:
+        orientation, mode = _orientation(image), image.mode
+    if mode not in ("L", "RGB"):
+        raise UserError(f"{path}: mode {mode}, allowed are grey, RGB and RGBA")
+    colours = "GRAY" if mode == "L" else "RGB"
+    try:
+        values = simplejpeg.decode_jpeg(content, colours, strict=True)
+    except ValueError:
+        # Some programs leave out the end marker, or put zeros before it; the picture is whole then.
+        data = content.rstrip(b"\0")
+        data = data[:-2].rstrip(b"\0") if data.endswith(END_OF_JPEG) else content
+        values = simplejpeg.decode_jpeg(data + END_OF_JPEG, colours, strict=True)
+    return Raster(upright(values[:, :, 0] if colours == "GRAY" else values, orientation), 255, lossy=True)
+
+
+def _decode_other(path: Path, kind: str, content: bytes) -> Raster:
+    """A PNG, BMP, GIF or WebP."""
+    with _pillow().open(io.BytesIO(content)) as image:
+        _require_still(path, image)
+        orientation, mode = _orientation(image), image.mode
+        depth = content[24] if kind == "PNG" else 8
+        if mode == "P":
+            palette = np.array(image.getpalette("RGBA" if "transparency" in image.info else "RGB"), np.uint8)
+            palette = palette.reshape(-1, 4 if "transparency" in image.info else 3)
+            numbers = np.asarray(image)
+            if numbers.size and numbers.max() >= len(palette):
+                raise UserError(f"{path}: broken image: a colour that its palette has not")
+            return Raster(upright(numbers, orientation), 255, palette)
+        if kind == "PNG" and mode in ("1", "L") and depth in GREY_DEPTHS:
+            white = 2**depth - 1
+            grey = np.asarray(image).astype(np.uint8)
+            return Raster(upright(grey if depth == 1 else grey // (255 // white), orientation), white)
+        if kind in ("GIF", "WEBP"):
+            return Raster(upright(np.asarray(image), orientation), 255)
+    values = _by_open_cv(path, content)
+    return Raster(upright(values, orientation), np.iinfo(values.dtype).max)
+
+
+def _by_open_cv(path: Path, content: bytes) -> np.ndarray:
+    cv2 = open_cv()
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if image is None:
+        raise UserError(f"{path}: broken image, or none")
+    if image.ndim == 3:
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB if image.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
+    return np.asarray(image)

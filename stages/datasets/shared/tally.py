@@ -1,0 +1,174 @@
+"""A tally of what the masks of a set hold, and the faults that only all of them together show."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+import numpy as np
+
+from stages.datasets.shared.find import warn
+from stages.datasets.shared.mask import Rule, Seen
+from stages.datasets.shared.tiles import TileSource
+from stages.pairs.layout import Block
+from stages.pipeline.errors import UserError
+
+MOST = 0.98  # share of the files of a folder that may be without foreground, or without background
+SHOWN = 12  # values that a line names
+
+
+@dataclass
+class Tally:
+    """Counts over some pairs, and what the files of their masks hold.
+
+    Attributes
+    ----------
+    pairs, empty, full : int
+        Pairs; those without foreground; those without background.
+    foreground, pixels : int
+        Pixels of masks; all of them.
+    files : dict of str to Seen
+        By the names of the files.
+    """
+
+    pairs: int = 0
+    empty: int = 0
+    full: int = 0
+    foreground: int = 0
+    pixels: int = 0
+    files: dict[str, Seen] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, block: Block, files: dict[str, Seen]) -> Self:
+        """The tally of some pairs with masks."""
+        masks = block.targets
+        foreground = masks.sum(axis=(1, 2, 3), dtype=np.int64)
+        empty, full = foreground == 0, foreground == masks[:1].size
+        return cls(len(masks), int(empty.sum()), int(full.sum()), int(foreground.sum()), masks.size, files)
+
+    def add(self, other: "Tally") -> None:
+        """Count other pairs, too."""
+        for name in ("pairs", "empty", "full", "foreground", "pixels"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.files |= other.files
+
+    def plain(self) -> dict[str, Any]:
+        """It as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def restored(cls, plain: Mapping[str, Any]) -> Self:
+        """A tally from its `plain` values."""
+        files = {name: Seen(*map(_as_tuple, seen)) for name, seen in plain["files"].items()}
+        return cls(**{**plain, "files": files})
+
+    def metrics(self) -> dict[str, Any]:
+        """Figures for a metrics file."""
+        if not self.pixels:
+            return {"pairs": self.pairs}
+        counts = {"pairs": self.pairs, "empty": self.empty, "full": self.full}
+        share = self.foreground / self.pixels
+        if not self.files:
+            return {**counts, "foreground": share}
+        values = Counter(value for seen in self.files.values() for value in seen.values)
+        return {
+            **counts,
+            "foreground": share,
+            "masks": {
+                "files": len(self.files),
+                "empty": sum(not seen.foreground for seen in self.files.values()),
+                "full": sum(seen.foreground == seen.pixels for seen in self.files.values()),
+                "values": {f"{value:g}": count for value, count in sorted(values.items())[:SHOWN]},
+            },
+        }
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def require_sense(source: TileSource, tally: Tally, item: str, strict: bool) -> None:
+    """Refuse masks that make no sense together, or warn of them.
+
+    Parameters
+    ----------
+    source : TileSource
+        Where the pairs come from.
+    tally : Tally
+        Of all of them.
+    item : {"train", "test"}
+        The set.
+    strict : bool
+        Whether what may be meant so is an error as well.
+
+    Raises
+    ------
+    UserError
+        If masks of 0 and 1 stand beside black and white ones, or none has any of the named values; if ``strict``, also
+        if a named value is in no mask, or nearly all of them are without foreground or without background.
+    """
+    files, rule = tally.files, source.rule
+    _require_one_kind(files, rule)
+    if rule.values is not None:
+        _require_named(files, rule.values, item, strict)
+    for what, count in (
+        ("foreground", sum(not seen.foreground for seen in files.values())),
+        ("background", sum(seen.foreground == seen.pixels for seen in files.values())),
+    ):
+        share = count / len(files) if files else 0
+        if share > MOST:
+            name = next(
+                name for name, seen in files.items() if seen.foreground == (0 if what == "foreground" else seen.pixels)
+            )
+            line = (
+                f"{count} of {len(files)} masks of set {item} are without {what}, as {name}; "
+                f"the values in them are {_values_of(files)}"
+            )
+            if strict:
+                raise UserError(f"{line}; dataset.strict=false takes them so")
+            warn(line)
+
+
+def _require_one_kind(files: Mapping[str, Seen], rule: Rule) -> None:
+    if rule.values is not None or rule.threshold is not None:
+        return
+    first: dict[str, str] = {}
+    for name, seen in files.items():
+        if seen.kind:
+            first.setdefault(seen.kind, name)
+    if len(first) > 1:
+        (one, name), (other, second), *_ = first.items()
+        values = [f"{files[each].values[-1]:g}" for each in (name, second)]
+        raise UserError(
+            f"{name}: the mask is {one} in it, but {other} in {second}; dataset.mask_values=[{values[0]}] or "
+            f"dataset.mask_values=[{values[1]}] or both values in a list say what is the mask"
+        )
+
+
+def _require_named(files: Mapping[str, Seen], named: Sequence[int], item: str, strict: bool) -> None:
+    found = {value for seen in files.values() for value in seen.values}
+    missing = [value for value in named if value not in found]
+    if missing and not any(seen.many for seen in files.values()):
+        line = (
+            f"dataset.mask_values names {', '.join(map(str, missing))}, which no mask of set {item} holds; "
+            f"the values in {len(files)} masks are {_values_of(files)}"
+        )
+        if len({value for value in found if value}) == 1:
+            line += "; dataset.mask_values=null takes what is not 0"
+        if len(missing) == len(named) or (strict and item == "train"):
+            raise UserError(line)
+        warn(line)
+    for name, seen in files.items():
+        colour = dict(zip(seen.values, seen.palette, strict=False)).get(0, "#000000")
+        if 0 in named and colour != "#000000":
+            warn(f"{name}: number 0 of its palette, which dataset.mask_values names, is not black there but {colour}")
+            return
+
+
+def _values_of(files: Mapping[str, Seen]) -> str:
+    colours = {
+        value: colour for seen in files.values() for value, colour in zip(seen.values, seen.palette, strict=False)
+    }
+    found = sorted({value for seen in files.values() for value in seen.values})
+    named = [f"{value:g}" + (f" ({colours[value]})" if value in colours else "") for value in found[:SHOWN]]
+    return ", ".join(named) + (", …" if len(found) > SHOWN else "")

@@ -1,0 +1,99 @@
+"""Decode TIFF files: their pages, and what the values of a page mean."""
+
+import logging
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stages.datasets.shared.raster import Header, Raster, upright
+from stages.pipeline.errors import UserError
+
+JPEG = (6, 7)  # compressions
+_open_here = threading.local()
+
+
+def read_tiff_header(path: Path) -> Header:
+    """Read the head of a TIFF alone; errors are tifffile's own, of many kinds, or UserError."""
+    with _open_tiff(path) as file:
+        page, pages = _pages(path, file)
+        height, width, channels = page.imagelength, page.imagewidth, page.samplesperpixel
+        if page.colormap is not None:
+            channels = 3
+        if page.tags.valueof("Orientation", 1) > 4:
+            height, width = width, height
+        return Header(height, width, channels, page.bitspersample, pages)
+
+
+def _open_tiff(source: Any) -> Any:
+    from tifffile import TiffFile
+
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # it raises its messages, too
+    return TiffFile(source)
+
+
+def _pages(path: Path, file: Any) -> tuple[Any, int]:
+    """The first page, and the number of pages; previews do not count.
+
+    Raises
+    ------
+    UserError
+        If its pages are the channels of one image, differ in shape, or are of a kind that is not read.
+    """
+    from tifffile import PHOTOMETRIC
+
+    page, series = file.pages[0].aspage(), [each for each in file.series if not each.keyframe.is_reduced]
+    allowed = (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.RGB, PHOTOMETRIC.PALETTE, PHOTOMETRIC.YCBCR)
+    if page.photometric not in allowed:
+        kind = getattr(page.photometric, "name", page.photometric)
+        raise UserError(f"{path}: colours of kind {kind}, allowed are grey, RGB and RGBA")
+    if page.samplesperpixel not in (1, 3, 4):
+        raise UserError(f"{path}: {page.samplesperpixel} channels, allowed are grey, RGB and RGBA")
+    if len(series) > 1:
+        shapes = " and ".join(str(each.shape) for each in series[:2])
+        raise UserError(f"{path}: pages of {shapes}, allowed are pages of one shape")
+    axes, shape = series[0].axes, series[0].shape
+    stacked = axes[: len(axes) - 2 - ("S" in axes)]
+    if "C" in stacked and shape[axes.index("C")] > 1:
+        raise UserError(f"{path}: its pages are channels (axes {axes} of {shape}), allowed are channels within a page")
+    count = int(np.prod([shape[axes.index(axis)] for axis in stacked], dtype=np.int64))
+    return page, count
+
+
+def decode_tiff(path: Path, number: int) -> Raster:
+    """Decode a page of a TIFF, counted from 0; errors are those of `read_tiff_header`."""
+    if number:
+        return _decode_page(path, _kept(path), number)
+    with _open_tiff(path) as file:
+        return _decode_page(path, file, number)
+
+
+def _kept(path: Path) -> Any:
+    """A stack that is read page after page; it stays open, since its directory takes long to read."""
+    status = path.stat()
+    key = path, status.st_mtime_ns, status.st_size
+    if getattr(_open_here, "key", None) != key:
+        if hasattr(_open_here, "file"):
+            _open_here.file.close()
+        _open_here.file, _open_here.key = _open_tiff(path), key
+    return _open_here.file
+
+
+def _decode_page(path: Path, file: Any, number: int) -> Raster:
+    from tifffile import PHOTOMETRIC
+
+    page, _ = _pages(path, file)
+    values = file.asarray(key=number, series=0) if number else page.asarray()
+    if page.planarconfig == 2 and values.ndim == 3:  # channel after channel
+        values = np.moveaxis(values, 0, 2)
+    if values.ndim not in (2, 3):
+        raise UserError(f"{path}: axes of {values.shape}, allowed are grey, RGB and RGBA")
+    white = 2**page.bitspersample - 1
+    values = values.astype(np.uint8) if values.dtype == bool else values
+    palette = (page.colormap.T >> 8).astype(np.uint8) if page.photometric == PHOTOMETRIC.PALETTE else None
+    inverted = page.photometric == PHOTOMETRIC.MINISWHITE
+    if inverted:
+        values = values.dtype.type(white) - values
+    lossy = page.compression in JPEG
+    return Raster(upright(values, page.tags.valueof("Orientation", 1)), white, palette, inverted, lossy)

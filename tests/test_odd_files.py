@@ -1,0 +1,337 @@
+"""Files as people have them: what would end in wrong pairs is read right, or refused in a line whose advice works."""
+
+import re
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from stages.datasets.shared.find import match
+from stages.datasets.shared.mask import Seen
+from stages.datasets.shared.tally import Tally, require_sense
+from stages.pairs.layout import Block
+from stages.pipeline.errors import UserError
+from tests.files import make_folder, make_pairs, noise, save
+from tests.sources import COLOURS, LABELS, SHAPE, SIZE, drawn, opened
+
+BLACK_AND_WHITE = SHAPE * np.uint8(255)
+BRIGHT = np.where(SHAPE[..., None], 220, 40).astype(np.uint8).repeat(3, axis=2)
+
+
+def imported(folder: Path, item: str = "train", **changes: Any) -> Block:
+    """All pairs of one side, after what stage `generate` checks when it has read them."""
+    found = opened(folder, item, **changes)
+    block, seen = found.draw_and_see(range(found.layout.count))
+    require_sense(found, Tally.of(block, seen), item, changes.get("strict", True))
+    return block
+
+
+def line_of(folder: Path, **changes: Any) -> str:
+    with pytest.raises(UserError) as caught:
+        imported(folder, **changes)
+    line = str(caught.value)
+    assert "\n" not in line
+    return line
+
+
+def in_palette(numbers: np.ndarray, *colours: tuple[int, int, int]) -> Image.Image:
+    image = Image.fromarray(numbers.astype(np.uint8))
+    image.putpalette([level for colour in colours for level in colour])
+    return image
+
+
+def grey_png(path: Path, bits: int, values: np.ndarray) -> None:
+    """A grey PNG of 1, 2 or 4 bits, which Pillow does not write from values."""
+    image = in_palette(values, *[(n * 255 // (2**bits - 1),) * 3 for n in range(2**bits)])
+    image.save(path, bits=bits)
+    content = bytearray(path.read_bytes())
+    content[25] = 0  # its kind: grey, not palette
+    start = content.index(b"PLTE") - 4
+    del content[start : start + 12 + 3 * 2**bits]
+    head = content[12:29]
+    import zlib
+
+    content[29:33] = zlib.crc32(head).to_bytes(4, "big")
+    path.write_bytes(content)
+
+
+Write = Callable[[Path], object]
+
+# Masks that would have come out empty or full: how one is written, what is said of it, and the advice that is followed.
+UNCLEAR: dict[str, tuple[str, Write, dict[str, Any], str]] = {
+    "a JPEG of 0 and 1": (
+        "a.jpg",
+        lambda path: save(path, SHAPE.astype(np.uint8)),
+        {},
+        "a JPEG whose brightest value is ",
+    ),
+    "a JPEG of 0 and 38": (
+        "a.jpg",
+        lambda path: save(path, SHAPE * np.uint8(38)),
+        {},
+        "a JPEG whose brightest value is",
+    ),
+    "a JPEG of greys": ("a.jpg", lambda path: save(path, noise(SIZE, SIZE, 1)), {}, "a JPEG of many grey levels"),
+    "smoothed edges": (
+        "a.png",
+        lambda path: save(path, np.where(SHAPE, 255, np.arange(SIZE) * 10).astype(np.uint8)),
+        {},
+        ", … beside 0; is it an image?",
+    ),
+    "reals": ("a.tif", lambda path: save(path, SHAPE * np.float32(0.5)), {}, "holds the values 0.5 beside 0"),
+    "labels below zero": ("a.tif", lambda path: save(path, np.where(SHAPE, 1, -1)), {}, "holds the values -1, 1;"),
+    "labels in 2 bits": ("a.png", lambda path: grey_png(path, 2, np.where(SHAPE, 2, 1)), {}, "holds the values 1, 2;"),
+    "a value that no mask holds": (
+        "a.png",
+        lambda path: save(path, BLACK_AND_WHITE),
+        {"mask_values": [1]},
+        "dataset.mask_values names 1, which no mask of set train holds; the values in 1 masks are 0, 255; "
+        "dataset.mask_values=null takes",
+    ),
+    "a colour for a number": (
+        "a.png",
+        lambda path: in_palette(SHAPE, (0, 0, 0), (3, 3, 3)).save(path),
+        {"mask_values": [3]},
+        "the values in 1 masks are 0 (#000000), 1 (#030303); dataset.mask_values=null takes what is not 0",
+    ),
+    "255 in one bit": (
+        "a.png",
+        lambda path: save(path, SHAPE),
+        {"mask_values": [255]},
+        "which no mask of set train holds; the values in 1 masks are 0, 1",
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "write", "given", "said"), UNCLEAR.values(), ids=UNCLEAR)
+def test_a_mask_that_is_unclear_is_refused_with_advice_that_works(
+    tmp_path: Path, name: str, write: Write, given: dict[str, Any], said: str
+) -> None:
+    make_folder(tmp_path, {"a.png": BRIGHT}, {})
+    write(tmp_path / "masks" / name)
+    line = line_of(tmp_path, **given)
+    assert said in line
+    advice = re.search(r"dataset\.(mask_\w+)=(\S+)", line)
+    assert advice
+    value = yaml.safe_load(advice[2])
+    followed: dict[str, Any] = {advice[1]: float(value) if advice[1] == "mask_threshold" else value}
+    block = imported(tmp_path, **followed)
+    assert block.targets.any()
+    assert not block.targets.all()
+
+
+# Masks that are read right though they are odd, with the parameters that they need.
+CLEAR: dict[str, tuple[str, Write, dict[str, Any]]] = {
+    "PNG of 0 and 1 that is called JPEG": (
+        "a.jpg",
+        lambda path: Image.fromarray(SHAPE.astype(np.uint8)).save(path, format="PNG"),
+        {},
+    ),
+    "4 bits": ("a.png", lambda path: grey_png(path, 4, np.where(SHAPE, 2, 1)), {"mask_values": [2]}),
+    "2 bits": ("a.png", lambda path: grey_png(path, 2, SHAPE * 3), {}),
+    "RGB of 16 bits": ("a.png", lambda path: save(path, np.dstack([SHAPE.astype(np.uint16)] * 3)), {}),
+    "RGB of 16 bits, white": ("a.png", lambda path: save(path, np.dstack([SHAPE * np.uint16(65535)] * 3)), {}),
+    "GIF": ("a.gif", lambda path: in_palette(SHAPE, (0, 0, 0), (255, 255, 255)).save(path), {}),
+    "name that goes on": ("a_mask.png", lambda path: save(path, BLACK_AND_WHITE), {}),
+    "name that goes on otherwise": ("a-Seg.png", lambda path: save(path, BLACK_AND_WHITE), {}),
+    "ending of the image": ("a.png.tif", lambda path: save(path, BLACK_AND_WHITE), {}),
+    "JPEG above a threshold": ("a.jpg", lambda path: save(path, SHAPE * np.uint8(38)), {"mask_threshold": 19.0}),
+}
+
+
+@pytest.mark.parametrize(("name", "write", "given"), CLEAR.values(), ids=CLEAR)
+def test_odd_masks_are_read_right(tmp_path: Path, name: str, write: Write, given: dict[str, Any]) -> None:
+    make_folder(tmp_path, {"a.png": BRIGHT}, {})
+    write(tmp_path / "masks" / name)
+    assert np.array_equal(imported(tmp_path, **given).targets[0, ..., 0], SHAPE)
+
+
+@pytest.mark.parametrize("colour", [0, 255])
+def test_a_mask_in_the_alpha_channel_alone_is_refused(tmp_path: Path, colour: int) -> None:
+    mask = np.dstack([np.full((SIZE, SIZE, 3), colour, np.uint8), BLACK_AND_WHITE])
+    make_folder(tmp_path, {"a.png": BRIGHT}, {"a.png": mask})
+    assert "its colours are the same everywhere and its alpha channel is not" in line_of(tmp_path)
+
+
+# Masks that are wrong together
+
+
+def test_zeros_and_ones_beside_black_and_white_have_to_be_explained(tmp_path: Path) -> None:
+    make_folder(
+        tmp_path, {"a.png": BRIGHT, "b.png": BRIGHT}, {"a.png": SHAPE.astype(np.uint8), "b.png": BLACK_AND_WHITE}
+    )
+    line = line_of(tmp_path)
+    assert "masks/a.png: the mask is 1 in it, but white in masks/b.png; dataset.mask_values=[1] or" in line
+    assert imported(tmp_path, mask_values=[1]).targets.any(axis=(1, 2, 3)).tolist() == [True, False]
+    save(tmp_path / "masks/a.png", SHAPE)  # one bit, in which 1 is white
+    assert imported(tmp_path).targets.any(axis=(1, 2, 3)).all()
+
+
+@pytest.mark.parametrize(("level", "what"), [(0, "foreground"), (255, "background")])
+def test_a_set_of_empty_or_full_masks_is_refused_or_warned_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], level: int, what: str
+) -> None:
+    mask = np.full((SIZE, SIZE), level, np.uint8)
+    make_folder(tmp_path, {"a.png": BRIGHT, "b.png": BRIGHT}, {"a.png": mask, "b.png": mask})
+    said = f"2 of 2 masks of set train are without {what}, as masks/a.png; the values in them are {level}"
+    assert line_of(tmp_path) == f"{said}; dataset.strict=false takes them so"
+    imported(tmp_path, strict=False)
+    assert capsys.readouterr().err == f"warning: {said}\n"
+
+
+def test_a_named_value_may_be_rare_in_the_test_set_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_folder(tmp_path, {"a.png": COLOURS}, {"a.png": LABELS})
+    assert "dataset.mask_values names 9, which no mask of set train" in line_of(tmp_path, mask_values=[2, 9])
+    imported(tmp_path, "test", test_share=1.0, mask_values=[2, 9])
+    assert "warning: dataset.mask_values names 9, which no mask of set test" in capsys.readouterr().err
+
+
+def test_number_0_of_a_palette_is_said_to_be_white(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_folder(tmp_path, {"a.png": BRIGHT}, {})
+    in_palette(SHAPE, (255, 255, 255), (0, 0, 0)).save(tmp_path / "masks/a.png")
+    imported(tmp_path, mask_values=[0])
+    assert (
+        "masks/a.png: number 0 of its palette, which dataset.mask_values names, is not black" in capsys.readouterr().err
+    )
+
+
+# Files
+
+
+def test_images_of_all_formats_are_pairs_and_a_format_that_is_not_read_is_no_silence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_pairs(tmp_path, 3)
+    for stem, name in (("a", "a.webp"), ("b", "b.heic")):
+        path = tmp_path / f"images/{stem}.png"
+        content = path.read_bytes()
+        path.unlink()
+        if name.endswith("webp"):
+            Image.fromarray(COLOURS).save(tmp_path / "images" / name, lossless=True)
+        else:
+            (tmp_path / "images" / name).write_bytes(content)
+    assert "images/b.heic: not read, allowed are .bmp, .gif, .jpeg, .jpg, .png, .tif, .tiff, .webp" in line_of(tmp_path)
+    assert len(imported(tmp_path, strict=False).images) == 2
+    assert "1 files left out" in capsys.readouterr().err
+    (tmp_path / "images/b.heic").rename(tmp_path / "images/notes.txt")
+    (tmp_path / "masks/b.png").unlink()
+    assert len(imported(tmp_path).images) == 2
+
+
+def test_hidden_files_are_skipped_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_pairs(tmp_path, 2)
+    (tmp_path / "masks/._a.png").write_bytes(b"resource fork")
+    found = opened(tmp_path)
+    assert dict(found.left_out.counts) == {"a hidden file": 1}
+    assert "1 files skipped" in capsys.readouterr().err
+    assert found.layout.count == 2
+
+
+def test_a_link_that_leads_nowhere_is_named(tmp_path: Path) -> None:
+    make_pairs(tmp_path, 2)
+    (tmp_path / "images/a.png").unlink()
+    (tmp_path / "images/a.png").symlink_to("nowhere.png")
+    assert "images/a.png: a link that leads nowhere" in line_of(tmp_path, strict=False)
+
+
+stems = st.text(st.characters(codec="utf-8", exclude_characters="/\0.", exclude_categories=["Cs", "Cc"]), min_size=1)
+
+
+@given(st.lists(stems, min_size=1, max_size=6, unique_by=lambda name: unicodedata.normalize("NFC", name)))
+def test_names_match_in_either_form_of_unicode(names: list[str]) -> None:
+    images = [f"images/{unicodedata.normalize('NFD', name)}.png" for name in names]
+    masks = [f"masks/{unicodedata.normalize('NFC', name)}.png" for name in names]
+    assert match(images, masks) == (list(zip(images, masks, strict=True)), [], [])
+
+
+@given(st.lists(st.sampled_from("abcd"), unique=True), st.data())
+def test_masks_may_have_what_programs_put_behind_a_name(names: list[str], data: st.DataObject) -> None:
+    endings = st.sampled_from([".png", "_mask.gif", "_label.png", "_gt.tif", "_seg.bmp", " masks.png", ".jpg.png"])
+    masks = [name + data.draw(endings) for name in names]
+    images = [f"{name}.jpg" for name in names]
+    assert match(images, masks) == (list(zip(images, masks, strict=True)), [], [])
+
+
+def test_a_name_that_ends_like_that_of_a_mask_is_its_own(tmp_path: Path) -> None:
+    assert match(["a.png", "a_seg.png"], ["a.png", "a_seg.png"])[0] == [("a.png", "a.png"), ("a_seg.png", "a_seg.png")]
+
+
+# Pages
+
+
+def test_a_stack_is_a_pair_a_page_and_its_origin_names_the_page(tmp_path: Path) -> None:
+    images = np.stack([noise(SIZE, SIZE, 1, seed) for seed in range(3)])
+    masks = np.stack([np.roll(BLACK_AND_WHITE, seed, axis=0) for seed in range(3)])
+    make_folder(tmp_path, {}, {})
+    for place, stack in (("images", images), ("masks", masks)):
+        (tmp_path / place).mkdir(exist_ok=True)
+        tifffile.imwrite(tmp_path / place / "a.tif", stack, photometric="minisblack")
+    found = opened(tmp_path)
+    assert found.origins.tiles.tolist() == [[0, 0, 0, page] for page in range(3)]
+    block, seen = found.draw_and_see(range(3))
+    assert np.array_equal(block.images[..., 0], images)
+    assert np.array_equal(block.targets[..., 0], masks // 255)
+    assert list(seen) == ["masks/a.tif", "masks/a.tif, page 1", "masks/a.tif, page 2"]
+
+
+# Values of images
+
+
+@pytest.mark.parametrize(("most", "white"), [(200, 255), (800, 1023), (3661, 4095), (16000, 16383), (60000, 65535)])
+def test_what_is_white_in_16_bits_is_taken_from_all_images_and_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], most: int, white: int
+) -> None:
+    image = np.random.default_rng(0).integers(0, most + 1, (SIZE, SIZE), np.uint16)
+    image[0, 0] = most
+    make_folder(tmp_path, {"a.tif": image // 2, "b.tif": image}, {"a.png": SHAPE, "b.png": SHAPE})
+    for item, share, place in (("train", 0.0, 1), ("test", 1.0, 1)):
+        block = drawn(tmp_path, item, test_share=share, dtype="float32")
+        assert np.allclose(block.images[place, ..., 0], image / white, atol=1e-6)
+    said = capsys.readouterr().err
+    assert (f"{white} is taken as white; dataset.value_range=[0,{white}]" in said) == (white < 65535)
+    whole = drawn(tmp_path, value_range="dtype", dtype="float32").images[1, ..., 0]
+    assert np.allclose(whole, image / 65535, atol=1e-6)
+
+
+def test_a_given_range_is_taken_of_any_values_and_clips(tmp_path: Path) -> None:
+    image = np.linspace(-1, 2, SIZE * SIZE, dtype=np.float32).reshape(SIZE, SIZE)
+    make_folder(tmp_path, {"a.tif": image}, {"a.png": SHAPE})
+    found = drawn(tmp_path, value_range=[0.0, 1.0], dtype="float32").images[0, ..., 0]
+    assert np.allclose(found, np.clip(image, 0, 1), atol=1e-6)
+    found = drawn(tmp_path, value_range=[-1, 2]).images[0, ..., 0]
+    assert (found.min(), found.max()) == (0, 255)
+
+
+def test_white_is_0_in_some_tiffs(tmp_path: Path) -> None:
+    for bits in (8, 16):
+        image = np.random.default_rng(0).integers(0, 2**bits, (SIZE, SIZE), f"uint{bits}")
+        image[0, :2] = 0, 2**bits - 1
+        make_folder(tmp_path, {}, {"a.png": SHAPE})
+        (tmp_path / "images").mkdir(exist_ok=True)
+        tifffile.imwrite(tmp_path / "images/a.tif", image, photometric="miniswhite")
+        expected = 1 - image / (2**bits - 1)
+        assert np.allclose(drawn(tmp_path, dtype="float32").images[0, ..., 0], expected, atol=1e-6)
+
+
+# The tally
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=12), st.integers(1, 11))
+def test_a_tally_is_the_same_in_parts_and_restored(kinds: list[int], cut: int) -> None:
+    masks = np.array([[[[0], [0]], [[0], [0]]], [[[0], [1]], [[0], [0]]], [[[1], [1]], [[1], [1]]]], np.uint8)
+    block = Block(np.zeros((len(kinds), 2, 2, 1), np.uint8), masks[np.minimum(kinds, 2)])
+    seen = {str(place): Seen((0, 1.5), False, kind, 4, ("#000000",), "white") for place, kind in enumerate(kinds)}
+    whole, parts = Tally.of(block, seen), Tally()
+    for part in (slice(None, cut), slice(cut, None)):
+        files = dict([*seen.items()][part])
+        parts.add(Tally.restored(Tally.of(Block(block.images[part], block.targets[part]), files).plain()))
+    assert parts == whole
+    assert (whole.empty, whole.full) == (kinds.count(0), sum(kind > 1 for kind in kinds))
