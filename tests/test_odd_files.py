@@ -154,6 +154,16 @@ def test_odd_masks_are_read_right(tmp_path: Path, name: str, write: Write, given
     assert np.array_equal(imported(tmp_path, **given).targets[0, ..., 0], SHAPE)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_reals_that_are_not_finite_are_refused(tmp_path: Path, value: float) -> None:
+    odd = np.where(SHAPE, value, 0).astype(np.float32)
+    make_folder(tmp_path, {"a.png": BRIGHT}, {"a.tif": odd})
+    assert "masks/a.tif: values that are not finite" in line_of(tmp_path)
+    make_folder(tmp_path, {"a.tif": odd}, {"a.tif": SHAPE * np.uint8(255)})
+    (tmp_path / "images/a.png").unlink()
+    assert "images/a.tif: values that are not finite" in line_of(tmp_path, value_range=[0, 1])
+
+
 @pytest.mark.parametrize("colour", [0, 255])
 def test_a_mask_in_the_alpha_channel_alone_is_refused(tmp_path: Path, colour: int) -> None:
     mask = np.dstack([np.full((SIZE, SIZE, 3), colour, np.uint8), BLACK_AND_WHITE])

@@ -81,6 +81,8 @@ def read_mask(path: Path, rule: Rule = ONE_CLASS, page: int = 0) -> tuple[np.nda
     """
     raster = decode(path, page)
     labels = _one_channel(path, raster.values)
+    if not np.isfinite(labels).all():
+        raise UserError(f"{path}: values that are not finite")
     by_colour = rule.values is None and raster.palette is not None and _is_black_and_white(raster)
     if by_colour:
         labels = np.asarray(raster.palette)[:, 0][labels]

@@ -93,6 +93,8 @@ def _decode_page(path: Path, file: Any, number: int) -> Raster:
     values = values.astype(np.uint8) if values.dtype == bool else values
     palette = (page.colormap.T >> 8).astype(np.uint8) if page.photometric == PHOTOMETRIC.PALETTE else None
     inverted = page.photometric == PHOTOMETRIC.MINISWHITE
+    if inverted and values.dtype.kind != "u":
+        raise UserError(f"{path}: white is 0 in it, allowed for values of {values.dtype} are files in which it is not")
     if inverted:
         values = values.dtype.type(white) - values
     lossy = page.compression in JPEG
