@@ -5,6 +5,7 @@ follow the bars that are within reach, and a guess at the core and the time that
 """
 
 import argparse
+import math
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,7 +18,6 @@ from stages.pipeline.entry import run
 from stages.pipeline.errors import UserError
 from stages.pipeline.params import load_all
 from stages.pipeline.progress import Progress
-from stages.strategies.shared.forecast import forecast_core
 from stages.strategies.shared.pool import open_pool
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75)
 STEPS_A_PAIR = 10  # that a walk trains for each pair of its core
 MOST = 1 / 4  # share of the pool that a core may take; a guess can be wrong
 STEP = 0.05  # of the precisions that are looked at
+LEAST = 0.5  # failing pairs that are assumed where none was found: so few were looked at
 
 
 class Outlook(NamedTuple):
@@ -146,6 +147,37 @@ def outlook(
     core = forecast_core(LEARNT, (int(first), int(second)), count, pool)
     seconds = core * STEPS_A_PAIR * step_seconds + (2 * pool + 25 * core) * score_seconds
     return Outlook(precision, bar, float(second / count), core, seconds)
+
+
+def forecast_core(learnt: tuple[int, int], failing: tuple[int, int], looked_at: int, pool: int) -> int:
+    """Guess how many pairs a walk chooses.
+
+    Of the pairs that a core of k pairs leaves, a share a · k^(−b) is taken to fail, a power law as learning curves
+    mostly are (Hestness et al., *Deep Learning Scaling is Predictable, Empirically*, 2017). A walk that tests n pairs
+    then chooses dk/dn = a · k^(−b), so that a pool of N pairs leaves it with k = ((1 + b) · a · N)^(1 / (1 + b)).
+
+    Parameters
+    ----------
+    learnt : tuple of int
+        Pairs that a network had learnt at two moments, the second more than the first.
+    failing : tuple of int
+        Pairs that failed then, of some that it had not learnt.
+    looked_at : int
+        Number of these.
+    pool : int
+        Pairs of the pool.
+
+    Returns
+    -------
+    int
+        Pairs of the core, at most the pool.
+    """
+    first, second = (max(LEAST, count) / looked_at for count in failing)
+    # A share that falls faster than in proportion, or not at all, is mostly chance in so few pairs.
+    power = min(1.0, max(0.0, math.log(first / second) / math.log(learnt[1] / learnt[0])))
+    factor = second * learnt[1] ** power
+    size: float = ((1 + power) * factor * pool) ** (1 / (1 + power))
+    return min(pool, max(1, round(size)))
 
 
 def advised(outlooks: Sequence[Outlook], pool: int) -> Outlook:

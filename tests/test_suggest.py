@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 from stages import suggest
 from stages.pipeline.errors import UserError
-from stages.strategies.shared.forecast import forecast_core
 from stages.strategies.shared.state import Round, State
-from stages.suggest import Look, Outlook, advised, precisions
+from stages.suggest import Look, Outlook, advised, forecast_core, precisions
 from tests.project import succeed
 
 LEARNT = (40, 80)
