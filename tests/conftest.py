@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Mapping
 from functools import reduce
 from operator import getitem
@@ -33,6 +34,13 @@ settings.register_profile("all", max_examples=100, deadline=None)
 settings.load_profile("fast")
 
 Change = Callable[..., None]
+
+
+@pytest.fixture(autouse=True)
+def made_in_float32() -> None:
+    """Networks compute in float32 unless a test asks otherwise, whatever the last one asked for."""
+    if "keras" in sys.modules:
+        sys.modules["keras"].config.set_dtype_policy("float32")
 
 
 @pytest.fixture

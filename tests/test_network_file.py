@@ -23,11 +23,6 @@ from tests.sets import scenes, window, write_set
 MASKS = Layout(1, (16, 16, 3), "uint8")
 
 
-@pytest.fixture(autouse=True)
-def made_in_float32() -> None:
-    keras.config.set_dtype_policy("float32")
-
-
 def build(path: Path, layout: Layout = MASKS) -> keras.Model:
     return build_network(network_options("file", path=str(path)), layout, "float32", 0)
 

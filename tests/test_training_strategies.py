@@ -263,7 +263,10 @@ def test_a_pair_of_each_crowd_stands_for_the_pool() -> None:
 
 
 @given(
-    st.lists(st.floats(0, 10), min_size=POOL, max_size=POOL), st.integers(1, POOL), st.integers(1, 6), st.floats(0, 0.9)
+    st.lists(st.integers(0, 1000).map(lambda rating: rating / 100), min_size=POOL, max_size=POOL),
+    st.integers(1, POOL),
+    st.integers(1, 6),
+    st.floats(0, 0.9),
 )
 def test_as_many_pairs_of_each_difficulty_are_drawn_as_there_are(
     ratings: list[float], count: int, strata: int, hardest: float
