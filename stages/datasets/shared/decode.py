@@ -30,6 +30,7 @@ SIGNATURES = {
 }
 ENDINGS = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp"}
 CHANNELS = {"1": 1, "L": 1, "I;16": 1, "I;16B": 1, "I": 1, "P": 3, "RGB": 3, "RGBA": 4}  # by Pillow's mode
+EXIF_OF_PNG = b"eXIf"
 END_OF_JPEG = b"\xff\xd9"
 ORIENTATION = 274  # tag of EXIF and TIFF
 GREY_DEPTHS = (1, 2, 4)  # of a PNG, which Pillow brings to 8 bits
@@ -113,7 +114,10 @@ def _other_header(path: Path, first: bytes) -> Header:
         if image.mode not in CHANNELS:
             raise UserError(f"{path}: mode {image.mode}, allowed are grey, RGB and RGBA")
         channels = 4 if image.mode in ("P", "RGB") and "transparency" in image.info else CHANNELS[image.mode]
-        height, width = (image.width, image.height) if _orientation(image) > 4 else (image.height, image.width)
+        content = path.read_bytes() if image.format == "PNG" else b""
+        height, width = image.height, image.width
+        if _orientation(image, content) > 4:
+            height, width = width, height
         return Header(height, width, channels, first[24] if first.startswith(PNG) else 8)
 
 
@@ -123,7 +127,9 @@ def _require_still(path: Path, image: Any) -> None:
         raise UserError(f"{path}: a moving picture of {frames} frames, allowed are single images")
 
 
-def _orientation(image: Any) -> int:
+def _orientation(image: Any, content: bytes) -> int:
+    if image.format == "PNG" and EXIF_OF_PNG not in content:  # else Pillow decodes it whole in search of that
+        return 1
     found = image.getexif().get(ORIENTATION, 1)
     return found if found in range(1, 9) else 1
 
@@ -132,7 +138,7 @@ def _decode_jpeg(path: Path, content: bytes) -> Raster:
     import simplejpeg
 
     with _pillow().open(io.BytesIO(content)) as image:
-        orientation, mode = _orientation(image), image.mode
+        orientation, mode = _orientation(image, content), image.mode
     if mode not in ("L", "RGB"):
         raise UserError(f"{path}: mode {mode}, allowed are grey, RGB and RGBA")
     colours = "GRAY" if mode == "L" else "RGB"
@@ -150,7 +156,7 @@ def _decode_other(path: Path, kind: str, content: bytes) -> Raster:
     """A PNG, BMP, GIF or WebP."""
     with _pillow().open(io.BytesIO(content)) as image:
         _require_still(path, image)
-        orientation, mode = _orientation(image), image.mode
+        orientation, mode = _orientation(image, content), image.mode
         depth = content[24] if kind == "PNG" else 8
         if mode == "P":
             palette = np.array(image.getpalette("RGBA" if "transparency" in image.info else "RGB"), np.uint8)
