@@ -90,6 +90,7 @@ def look(learner: "Learner", pool: int, seed: int) -> tuple[list[Look], float, f
     """
     draw = np.random.default_rng(seed)
     others = np.sort(draw.choice(np.arange(LEARNT[1], pool), min(SCORED, pool - LEARNT[1]), replace=False))
+    filled = filled_of(learner.pairs, others)
     looks: list[Look] = []
     trained = scored = 0.0
     with Progress("suggest", STEPS * len(LEARNT), "step") as progress:
@@ -106,7 +107,6 @@ def look(learner: "Learner", pool: int, seed: int) -> tuple[list[Look], float, f
             begun = time.monotonic()
             verified = learner.verify(others)
             scored = time.monotonic() - begun
-            filled = filled_of(learner.pairs, others)
             looks.append(Look(count, verified.scores, filled, float(np.mean(training[-STEPS // 4 :]))))
     return looks, trained / STEPS, scored / len(others)
 

@@ -16,8 +16,8 @@ from stages.datasets import airbus
 from stages.datasets.airbus import Airbus
 from stages.datasets.shared.source import open_source
 from stages.pairs.layout import Block
-from stages.pipeline.errors import UserError
 from stages.pipeline.params.sections import DatasetParams
+from tests.damage import refused
 from tests.files import encode, make_airbus, noise, save
 from tests.project import dataset_options
 
@@ -43,11 +43,7 @@ def drawn(folder: Path, **changes: Any) -> Block:
 
 def refusal(folder: Path, **changes: Any) -> str:
     """The one line that ends the attempt to have all pairs."""
-    with pytest.raises(UserError) as caught:
-        drawn(folder, **changes)
-    line = str(caught.value)
-    assert "\n" not in line
-    return line
+    return refused(lambda: drawn(folder, **changes))
 
 
 def ships_of(folder: Path) -> dict[str, list[str]]:

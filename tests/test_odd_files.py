@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from stages.datasets.shared.find import match
 from stages.datasets.shared.mask import Seen
 from stages.datasets.shared.tally import Tally, require_sense
 from stages.pairs.layout import Block
-from stages.pipeline.errors import UserError
+from tests.damage import refused
 from tests.files import make_folder, make_pairs, noise, save
 from tests.sources import COLOURS, LABELS, SHAPE, SIZE, drawn, opened
 
@@ -35,11 +36,7 @@ def imported(folder: Path, item: str = "train", **changes: Any) -> Block:
 
 
 def line_of(folder: Path, **changes: Any) -> str:
-    with pytest.raises(UserError) as caught:
-        imported(folder, **changes)
-    line = str(caught.value)
-    assert "\n" not in line
-    return line
+    return refused(lambda: imported(folder, **changes))
 
 
 def in_palette(numbers: np.ndarray, *colours: tuple[int, int, int]) -> Image.Image:
@@ -57,8 +54,6 @@ def grey_png(path: Path, bits: int, values: np.ndarray) -> None:
     start = content.index(b"PLTE") - 4
     del content[start : start + 12 + 3 * 2**bits]
     head = content[12:29]
-    import zlib
-
     content[29:33] = zlib.crc32(head).to_bytes(4, "big")
     path.write_bytes(content)
 
