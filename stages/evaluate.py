@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from stages.learning.bounds import bound_by_test
+from stages.learning.protocol import SHOWN
 from stages.learning.scores import (
     FITS,
     SCORES,
@@ -22,7 +23,7 @@ from stages.learning.scores import (
 )
 from stages.learning.tensorflow import processor, set_up_tensorflow
 from stages.pairs.read import Pairs
-from stages.pairs.tables import read_leaks, read_rows, read_scores, with_origins, write_csv
+from stages.pairs.tables import read_leaks, read_rows, with_origins, write_csv
 from stages.pipeline import paths
 from stages.pipeline.checkpoints import Checkpoint, State, resumable
 from stages.pipeline.disk import require_space
@@ -32,8 +33,7 @@ from stages.pipeline.files import atomic, damaged_output, digest, read_arrays, r
 from stages.pipeline.params import load
 from stages.pipeline.progress import Progress
 
-SUSPECT = ["row", "score", "score_when_rejected"]
-SHOWN = 20  # predictions that are kept to be looked at, of test and of rejected pairs each
+SUSPECT = ["row", "score", "judged_by"]
 
 
 class Predictor(Protocol):
@@ -46,11 +46,11 @@ OUTPUTS = (paths.EVALUATE_METRICS, paths.SCORES_CURVE, paths.SUSPECTS, paths.TES
 
 
 def main() -> None:
-    """Write the metrics, the scores of test and of rejected pairs, their distribution, and the worst predictions."""
+    """Write the metrics, the scores of test pairs and of the pool, their distribution, and the worst predictions."""
     params = load("evaluate")
     pool, test = Pairs(paths.POOL), Pairs(paths.TEST)
     chosen = read_output(paths.CORE_TABLE, read_rows, len(pool))
-    rejecting = read_output(paths.REJECTED, read_scores, len(pool))
+    judged = read_output(paths.JUDGED, _read_judged, len(pool))
     verified = read_output(paths.VERIFIED, _read_verified, len(pool))
     leaking = read_output(paths.LEAKS, read_leaks, len(test))
     if len(leaking) and params.evaluate.on_leak == "fail":
@@ -66,7 +66,7 @@ def main() -> None:
 
     network = saving.load_network(paths.CORE_MODEL)
     inputs = {"pool": pool.digest, "test": test.digest}
-    inputs |= {path.name: digest(path) for path in (paths.CORE_MODEL, paths.CORE_TABLE, paths.VERIFIED)}
+    inputs |= {path.name: digest(path) for path in (paths.CORE_MODEL, paths.CORE_TABLE, paths.JUDGED, paths.VERIFIED)}
     machine = {"threads": threads, "processor": processor()}
     with (
         resumable("evaluate", params, inputs, machine, keep=False) as saved,
@@ -92,12 +92,24 @@ def main() -> None:
             del fits["excluded"]
         scores = {name: SCORES[params.score](fit) for name, fit in fits.items()}
         tested = _lowest_first(rows["test"], scores["test"], fits["test"].closeness())
-        suspected = _suspects(rows["rejected"], scores["rejected"], fits["rejected"].closeness(), rejecting)
+        rejected = Judgement("core", rows["rejected"], scores["rejected"], fits["rejected"].closeness())
+        suspected = _suspects(
+            rejected, Judgement("fold", judged["rows"], judged["scores"], judged["closeness"]), chosen
+        )
         write_csv(suspects, *with_origins(SUSPECT, suspected, [line[0] for line in suspected], pool.origins()))
         write_csv(test_scores, *with_origins(SUSPECT[:2], tested, [line[0] for line in tested], test.origins()))
-        predictions = _predictions("rejected", of_pool.predict, suspected)
-        predictions |= _predictions("test", of_test.predict, tested)
-        np.savez_compressed(worst, allow_pickle=False, **predictions)
+        shown = {
+            "test": [line[0] for line in tested[:SHOWN]],
+            "suspects": [row for row, score, _ in suspected[:SHOWN] if score is not None],
+        }
+        np.savez_compressed(
+            worst,
+            allow_pickle=False,
+            test_rows=np.array(shown["test"], np.int64),
+            test_predictions=of_test.predict(shown["test"]),
+            suspects_rows=np.array(shown["suspects"], np.int64),
+            suspects_predictions=_predictions(shown["suspects"], of_pool.predict, judged),
+        )
         in_pool = np.concatenate([found for name, found in scores.items() if name != "test"])
         columns = distribution(scores) | {"pool_below": shares_below(in_pool)}
         write_csv(curve, list(columns), list(zip(*columns.values(), strict=True)))
@@ -176,36 +188,68 @@ def _of_labels(fit: LabelFit) -> dict[str, Any]:
     }
 
 
-def _suspects(
-    rows: np.ndarray, scores: np.ndarray, closeness: np.ndarray, when_rejected: Mapping[int, float | None]
-) -> list[tuple[int, float, float | None]]:
-    """Rejected rows with their scores now and then, the lowest first: often it is the mask that is wrong."""
-    return [(row, score, when_rejected.get(row)) for row, score in _lowest_first(rows, scores, closeness)]
+class Judgement(NamedTuple):
+    """Pairs, and how networks do on them that did not learn them; which these are."""
+
+    by: str
+    rows: np.ndarray
+    scores: np.ndarray
+    closeness: np.ndarray
+
+
+def _suspects(rejected: Judgement, judged: Judgement, chosen: np.ndarray) -> list[tuple[int, float | None, str]]:
+    """Rejected and chosen rows with their scores and what judged them, the lowest first: often the mask is wrong.
+
+    Of two judgements of a pair the better one counts: a network that is not good enough is no proof against a mask.
+    Chosen pairs that nothing judged come last.
+    """
+    best: dict[int, tuple[float, float, str]] = {}
+    for by, *columns in (rejected, judged):
+        for row, score, closeness in zip(*columns, strict=True):
+            best[int(row)] = max(best.get(int(row), (-1.0, 0.0, "")), (float(score), float(closeness), by))
+    lowest = sorted(best, key=lambda row: (best[row], row))
+    return [
+        *((row, best[row][0], best[row][2]) for row in lowest),
+        *((row, None, "none") for row in chosen.tolist() if row not in best),
+    ]
 
 
 def _lowest_first(rows: np.ndarray, scores: np.ndarray, closeness: np.ndarray) -> list[tuple[int, float]]:
     """Rows and scores; closeness tells pairs of one score apart, since scores may have coarse steps."""
-    lowest = np.lexsort((closeness, scores))
+    lowest = np.lexsort((rows, closeness, scores))
     return list(zip(rows[lowest].tolist(), scores[lowest].tolist(), strict=True))
 
 
 def _predictions(
-    name: str,
-    predict: Callable[[np.ndarray], np.ndarray],
-    lines: Sequence[tuple[int, float, *tuple[float | None, ...]]],
-) -> dict[str, np.ndarray]:
-    """Predictions for the first of some rows: ``{name}_rows`` and ``{name}_predictions``, float32."""
-    rows = np.array([line[0] for line in lines[:SHOWN]], dtype=np.int64)
-    return {f"{name}_rows": rows, f"{name}_predictions": predict(rows)}
+    rows: Sequence[int], predict: Callable[[Sequence[int]], np.ndarray], judged: Mapping[str, np.ndarray]
+) -> np.ndarray:
+    """Predictions for suspects by networks that did not learn them, as float32: chosen ones have theirs in `judged`."""
+    found = dict(zip(judged["pictured"].tolist(), judged["predictions"], strict=True))
+    others = [row for row in rows if row not in found]
+    found |= zip(others, predict(others), strict=True)
+    return np.array([found[row] for row in rows], np.float32)
 
 
 def _read_verified(path: Path, count: int) -> dict[str, np.ndarray]:
     """Rows whose fits stage ``select`` knows, and these fits; a reader for `read_output`."""
+    return _read_columns(path, count, ("rows", "fits"))
+
+
+def _read_judged(path: Path, count: int) -> dict[str, np.ndarray]:
+    """What stage ``judge`` found, see `stages.judge.Judged`; a reader for `read_output`."""
+    return _read_columns(path, count, ("rows", "scores", "closeness"), ("pictured", "predictions"))
+
+
+def _read_columns(path: Path, count: int, *tables: Sequence[str]) -> dict[str, np.ndarray]:
+    """The arrays of tables, each with rows of the pool in its first column, and as many values in the others."""
     arrays = read_arrays(path)
-    if arrays.keys() != {"rows", "fits"} or len(arrays["rows"]) != len(arrays["fits"]):
-        raise damaged_output(path, "not the rows and fits of pairs")
-    if not np.isin(arrays["rows"], np.arange(count)).all():
-        raise damaged_output(path, f"it names other rows than those of {count} pairs")
+    if arrays.keys() != {name for names in tables for name in names}:
+        raise damaged_output(path, f"its arrays are {', '.join(arrays)}")
+    for names in tables:
+        if len({len(arrays[name]) for name in names}) > 1:
+            raise damaged_output(path, f"{', '.join(names)} differ in length")
+        if not np.isin(arrays[names[0]], np.arange(count)).all():
+            raise damaged_output(path, f"it names other rows than those of {count} pairs")
     return arrays
 
 

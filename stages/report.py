@@ -20,7 +20,7 @@ from stages.pipeline.params import load
 from stages.pipeline.params.sections import Params, Section
 from stages.pipeline.progress import Progress
 
-TABLES = {"test": paths.TEST_SCORES, "rejected": paths.SUSPECTS}
+TABLES = {"test": paths.TEST_SCORES, "suspects": paths.SUSPECTS}
 CURVES = {"seed": paths.SEED_CURVE, "walk": paths.WALK_CURVE, "scores": paths.SCORES_CURVE}
 METRICS = {
     "train": paths.POOL_METRICS,
@@ -28,6 +28,7 @@ METRICS = {
     "audit": paths.AUDIT_METRICS,
     "seed": paths.SEED_METRICS,
     "select": paths.SELECT_METRICS,
+    "judge": paths.JUDGE_METRICS,
     "evaluate": paths.EVALUATE_METRICS,
     "record": paths.CORE_RECORD,
 }
@@ -63,7 +64,7 @@ def main() -> None:
         pictures.draw_montage(overview, core.read(first), across=RANDOM, widest=OVERVIEW_PIXELS)
         _draw_pairs(folder, pool, core, table)
         progress.show(1)
-        _draw_worst(folder, {"test": test, "rejected": pool})
+        _draw_worst(folder, {"test": test, "suspects": pool})
         progress.show(2)
         context = {
             "metrics": metrics,

@@ -107,6 +107,7 @@ def _settings(params: Params) -> Settings:
         precision=params.precision,
         bar=params.bar,
         confidence=params.confidence,
+        suspect_below=params.suspect_below,
         batch_size=params.select.batch_size,
         seeds=params.seed_training.count,
         seed=params.training.seed,

@@ -16,7 +16,7 @@ import yaml
 from stages.pipeline.params.sections import NOTHING, DatasetParams, NetworkParams
 
 ROOT = Path(__file__).parent.parent
-STAGES = ["generate@train", "generate@test", "audit", "train_seed", "select", "evaluate", "report"]
+STAGES = ["generate@train", "generate@test", "audit", "train_seed", "select", "judge", "evaluate", "report"]
 
 # Small enough for seconds, hard enough that some pairs fail and some pass.
 SMALL: dict[str, Any] = {
@@ -30,6 +30,7 @@ SMALL: dict[str, Any] = {
         "first_failure": {"max_epochs": 4},
         "pick_to_learn": {"replay_size": 8, "max_steps": 4, "max_passes": 3},
     },
+    "judge": {"folds": 2, "steps": 4},
 }
 
 # A low bar and nothing to mistake for an ellipse: so easy that a certificate is within reach of either strategy.

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from stages import audit, evaluate
-from stages.evaluate import _fit, _suspects, summarize
+from stages.evaluate import Judgement, _fit, _suspects, summarize
 from stages.learning.predictor import Predictor
 from stages.learning.saving import load_network
 from stages.learning.scores import Fit, LabelFit, MaskFit, PixelCounts, distribution, hit_rate, shares_below, tiered_iou
@@ -151,16 +151,24 @@ def test_an_interrupted_evaluation_goes_on_where_it_was(tmp_path: Path, monkeypa
     assert [len(table) for table in resumed] == [7, 10]
 
 
-def test_suspects_are_the_rejected_with_the_lowest_score_first_and_what_it_was_then() -> None:
-    rows, scores = np.array([2, 5, 6, 9]), np.array([0.75, 0.25, 0.75, 0.0])
-    closeness = np.array([0.8, 0.1, 0.7, 0.9])
-    assert _suspects(rows, scores, closeness, {2: 0.9, 6: None, 9: 1.1}) == [
-        (9, 0.0, 1.1),
-        (5, 0.25, None),
-        (6, 0.75, None),  # before the other of that score, which is closer
-        (2, 0.75, 0.9),
+def test_suspects_are_all_pairs_with_the_lowest_score_first_and_what_judged_them() -> None:
+    rejected = Judgement(
+        "core", np.array([2, 6, 9, 4]), np.array([0.75, 0.75, 0.0, 0.5]), np.array([0.8, 0.7, 0.9, 0.6])
+    )
+    judged = Judgement(
+        "fold", np.array([5, 3, 2, 4]), np.array([0.25, 0.75, 1.0, 0.25]), np.array([0.1, 0.7, 1.0, 0.1])
+    )
+    assert _suspects(rejected, judged, np.array([7, 5, 3, 1])) == [
+        (9, 0.0, "core"),
+        (5, 0.25, "fold"),
+        (4, 0.5, "core"),  # the better judgement
+        (6, 0.75, "core"),
+        (3, 0.75, "fold"),
+        (2, 1.0, "fold"),
+        (7, None, "none"),
+        (1, None, "none"),
     ]
-    assert _suspects(rows[:0], scores[:0], scores[:0], {}) == []
+    assert _suspects(judged, rejected._replace(rows=np.array([5, 3, 2, 8])), np.array([2]))[0] == (4, 0.25, "fold")
 
 
 POOL, TEST = 6, 5
@@ -197,13 +205,28 @@ def stage(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_set(paths.TEST, half_bright(TEST), masks(*(8 if row in LEAKING else 16 for row in range(TEST))))
     pixelwise.save(pixelwise.network())
     write_csv(paths.CORE_TABLE, ["row", "order", "score", "epochs"], [(1, 0, None, 0)])
-    write_csv(paths.REJECTED, ["row", "score"], [(0, 1.1), (2, 0.9), (3, None), (4, 1.0), (5, 0.95)])
+    save_arrays(paths.JUDGED, judged_of([], []))
     np.savez(paths.VERIFIED, rows=np.empty(0, np.int64), fits=np.empty((0, 0)))
     write_csv(paths.LEAKS, audit.HEADER, LEAK_LINES)
     folder = workspace / "stages/none"
     folder.mkdir()
     (folder / "pairs.csv").write_text("row\n")
     return workspace
+
+
+def judged_of(rows: list[int], scores: list[float]) -> dict[str, np.ndarray]:
+    """What stage judge finds of some chosen pairs; it predicts nothing for them."""
+    return {
+        "rows": np.array(rows, np.int64),
+        "scores": np.array(scores, np.float64),
+        "closeness": np.array(scores, np.float64),
+        "pictured": np.array(rows, np.int64),
+        "predictions": np.zeros((len(rows), 16, 16, 1), np.float32),
+    }
+
+
+def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    np.savez(path, **arrays)  # type: ignore[arg-type]
 
 
 def figures() -> dict[str, Any]:
@@ -236,6 +259,30 @@ def test_pairs_that_were_verified_are_not_predicted_again(stage: Path, monkeypat
     assert asked == [list(range(TEST)), [1, 2, 5]]
 
 
+def test_chosen_pairs_stand_among_the_suspects_with_what_the_networks_say_that_did_not_learn_them(
+    stage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_arrays(paths.JUDGED, judged_of([1, 3], [0.0, 1.0]))
+    monkeypatch.setattr(evaluate, "SHOWN", 2)
+    evaluate.main()
+    assert [line[:3] for line in lines_of(paths.SUSPECTS)[1:3]] == [["1", "0.0", "fold"], ["5", "0.0", "core"]]
+    assert ["3", "1.0", "fold"] in [line[:3] for line in lines_of(paths.SUSPECTS)]
+    worst = read_output(paths.WORST, read_arrays)
+    assert worst["suspects_rows"].tolist() == [1, 5]
+    found, of_core = worst["suspects_predictions"]
+    assert not found.any()
+    assert of_core.any()
+
+
+@pytest.mark.parametrize(
+    "changes", [{"rows": np.array([POOL])}, {"rows": np.array([1, 2])}, {"pictured": np.array([])}]
+)
+def test_judgements_of_other_pairs_end_in_one_line(stage: Path, changes: dict[str, np.ndarray]) -> None:
+    save_arrays(paths.JUDGED, judged_of([1], [0.0]) | changes)
+    with pytest.raises(UserError, match=r"^data/judged\.npz: damaged: .*; `dvc checkout --force .*` restores it$"):
+        evaluate.main()
+
+
 @pytest.mark.parametrize(
     "arrays",
     [
@@ -246,7 +293,7 @@ def test_pairs_that_were_verified_are_not_predicted_again(stage: Path, monkeypat
     ],
 )
 def test_fits_of_other_pairs_end_in_one_line(stage: Path, arrays: dict[str, np.ndarray]) -> None:
-    np.savez(paths.VERIFIED, **arrays)  # type: ignore[arg-type]
+    save_arrays(paths.VERIFIED, arrays)
     with pytest.raises(UserError, match=r"^data/verified\.npz: damaged: .*; `dvc checkout --force .*` restores it$"):
         evaluate.main()
 
@@ -313,11 +360,12 @@ def test_suspects_are_written_with_their_files_the_worst_first(stage: Path) -> N
     (stage / "stages/none/pairs.csv").write_text("row\n4\n")
     evaluate.main()
     assert lines_of(paths.SUSPECTS) == [
-        ["row", "score", "score_when_rejected", "file", "top", "left", "page"],
-        ["5", "0.0", "0.95", "images/5.png", "0", "5", "0"],
-        ["2", "0.0", "0.9", "images/2.png", "0", "2", "0"],
-        ["3", "0.0", "", "images/3.png", "0", "3", "0"],
-        ["0", "1.1", "1.1", "images/0.png", "0", "0", "0"],
+        ["row", "score", "judged_by", "file", "top", "left", "page"],
+        ["5", "0.0", "core", "images/5.png", "0", "5", "0"],
+        ["2", "0.0", "core", "images/2.png", "0", "2", "0"],
+        ["3", "0.0", "core", "images/3.png", "0", "3", "0"],
+        ["0", "1.1", "core", "images/0.png", "0", "0", "0"],
+        ["1", "", "none", "images/1.png", "0", "1", "0"],
     ]
     assert figures()["excluded"]["pairs"] == 1
 
@@ -335,10 +383,10 @@ def test_the_worst_predictions_are_kept_beside_their_rows(stage: Path, monkeypat
     evaluate.main()
     worst = read_output(paths.WORST, read_arrays)
     assert {name: array.tolist() for name, array in worst.items() if name.endswith("rows")} == {
-        "rejected_rows": [5, 2, 3],
+        "suspects_rows": [5, 2, 3],
         "test_rows": [0, 2, 4],
     }
-    for name in ("rejected_predictions", "test_predictions"):
+    for name in ("suspects_predictions", "test_predictions"):
         assert (worst[name].shape, str(worst[name].dtype)) == ((3, 16, 16, 1), "float32")
         assert np.array_equal(worst[name] > 0.5, masks(8, 8, 8) > 0)
 

@@ -454,6 +454,29 @@ def test_a_network_that_began_fresh_is_not_retrained(change: Change) -> None:
         load("select")
 
 
+def test_suspects_are_set_aside_by_the_default_strategy_alone_and_not_by_hits(change: Change) -> None:
+    change(**{"select.on_suspect": "set_aside"})
+    params = load("select")
+    assert params.suspect_below == pytest.approx(params.bar / 2)
+    change(**{"select.strategy": "first_failure"})
+    with pytest.raises(
+        UserError, match=r"select\.on_suspect is 'set_aside', allowed is keep, but for strategy pick_to_"
+    ):
+        load("select")
+    change(**{"select.strategy": "pick_to_learn", "dataset.name": "fashion_mnist", "network.name": "cnn"})
+    with pytest.raises(UserError, match=r"allowed is keep, .* any score but hit_rate"):
+        load("select")
+
+
+def test_chosen_pairs_are_judged_where_masks_come_from_files(change: Change) -> None:
+    assert load("judge").judge.folds == 0
+    change(**{"dataset.name": "folder", "dataset.path": "somewhere"})
+    assert load("judge").judge.folds == 2
+    change(**{"judge.folds": 1})
+    with pytest.raises(UserError, match=r"judge\.folds is 1, allowed is 0 for none, or 2 and more"):
+        load("judge")
+
+
 @pytest.mark.parametrize("marks", [(b"\xef\xbb\xbf", b"\n"), (b"", b"\r\n")], ids=["byte order mark", "CRLF"])
 def test_a_file_from_another_editor_is_the_same_file(workspace: Path, marks: tuple[bytes, bytes]) -> None:
     path, expected = workspace / "params.yaml", load("select")

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from stages.learning.protocol import PREDICTION_BATCH, Epoch, Verified
 from stages.pipeline.params.sections import BudgetParams
-from stages.strategies.pick_to_learn import Options, Picks, begin_pass, choose, start
+from stages.strategies.pick_to_learn import Options, begin_pass, choose, start
+from stages.strategies.shared.picks import Picks
 from stages.strategies.shared.strategy import Settings
 from tests.toys import Toy, ToyPool
 
@@ -72,13 +73,18 @@ class Named(Toy):
 
 
 def settings_of(
-    failures: int = 2, replay_size: int = 6, max_steps: int = 8, max_passes: int = 30, retrain: int = 0
+    failures: int = 2,
+    replay_size: int = 6,
+    max_steps: int = 8,
+    max_passes: int = 30,
+    retrain: int = 0,
+    suspect_below: float = 0.0,
 ) -> Settings:
     options = Options(
         failures=failures, replay_size=replay_size, half_rate_at=20, max_steps=max_steps, max_passes=max_passes
     )
     budget = BudgetParams(count=1, epochs=1, steps=None, averaged=0.0)
-    return Settings(0.85, 0.8, 0.95, 10, SEEDS, 0, budget, retrain, options)
+    return Settings(0.85, 0.8, 0.95, suspect_below, 10, SEEDS, 0, budget, retrain, options)
 
 
 def picked(learner: Named, settings: Settings) -> Picks:
@@ -103,6 +109,7 @@ all_settings = st.builds(
     st.integers(1, 8),
     st.integers(1, 30),
     st.sampled_from([0, 0, 5]),
+    st.sampled_from([0.0, 0.4]),
 )
 
 
@@ -127,8 +134,11 @@ def test_a_certified_core_is_one_whose_network_predicts_all_other_pairs(learner:
     state = picked(learner, settings)
     others = sorted(set(range(state.pool)) - set(state.positions))
     scores = learner.score(others)
-    assert state.certified == bool((scores >= settings.bar).all())
-    assert sorted(state.failing) == [pair for pair, score in zip(others, scores, strict=True) if score < settings.bar]
+    failing = [pair for pair, score in zip(others, scores, strict=True) if score < settings.bar]
+    set_aside = [pair for pair, score in zip(others, scores, strict=True) if score < settings.suspect_below]
+    assert state.set_aside().tolist() == set_aside
+    assert sorted([*state.failing, *set_aside]) == failing
+    assert state.certified == (not state.failing)
     np.testing.assert_array_equal(state.scores[others], scores)
     verified, fits = state.verified()
     np.testing.assert_array_equal(verified, others)
@@ -138,7 +148,8 @@ def test_a_certified_core_is_one_whose_network_predicts_all_other_pairs(learner:
     assert state.retrained == settings.retrain
     assert len(state.chosen) == SEEDS + sum(state.added)
     figures = state.metrics()
-    assert figures["bound"]["chosen"] == len(state.chosen) - SEEDS + len(state.failing)
+    assert figures["bound"]["chosen"] == len(state.chosen) - SEEDS + len(failing)
+    assert all(choice.score is None or choice.score >= settings.suspect_below for choice in state.chosen)
 
 
 @given(learners, all_settings)
@@ -184,3 +195,37 @@ def test_a_later_pass_begins_with_the_pairs_that_scored_lowest_and_among_these_w
     state.closeness[2:5] = 0.93, 0.89, 0.91
     begin_pass(state, settings_of())
     assert state.queue == [3, 4, 2]
+
+
+class Split(Toy):
+    """A learner that knows even pairs from the second step on, and no odd one ever."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def fit_step(self, positions: Sequence[int], rate: float = 1.0, as_stored: int = 0) -> Epoch:
+        self.steps += 1
+        return Epoch(1.0, 0.0)
+
+    def estimate(self, positions: Sequence[int]) -> None:
+        """Nothing depends on it."""
+
+    def score(self, positions: Sequence[int]) -> np.ndarray:
+        return np.array([0.1 if position % 2 else min(1.0, 0.5 + self.steps / 2) for position in positions])
+
+    def verify(self, positions: Sequence[int] | np.ndarray) -> Verified:
+        scores = self.score([int(position) for position in positions])
+        return Verified(scores, scores, scores[:, None])
+
+
+def test_pairs_that_fail_by_far_to_the_end_are_set_aside_and_named_where_they_are_many() -> None:
+    settings = settings_of(failures=1, suspect_below=0.4)
+    state = start(ToyPool(10), settings)
+    for _ in choose(Split(), state, settings):
+        pass
+    assert state.positions == [0, 1, 2]
+    assert state.set_aside().tolist() == [3, 5, 7, 9]
+    figures = state.metrics()
+    assert (figures["certified"], figures["failing"], figures["set_aside"]) == (True, 0, 4)
+    assert figures["bound"]["chosen"] == 1 + 4
+    assert any("4 of 10 pairs were set aside" in line for line in state.warnings())

@@ -42,7 +42,7 @@ def watched(reproduced: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_precision_reruns_all_but_generate_and_the_way_back_runs_nothing(project: Path) -> None:
     output = succeed(project, "dvc", "exp", "run", "--name", "other", "-S", "precision=0.4")
-    assert stages_run(output) == ["train_seed", "select", "evaluate", "report"]
+    assert stages_run(output) == ["train_seed", "select", "judge", "evaluate", "report"]
     shown = json.loads(succeed(project, "dvc", "metrics", "diff", "--json"))
     assert shown["metrics/evaluate.json"]["bar"] == pytest.approx({"old": 0.285, "new": 0.38, "diff": 0.095})
     assert "other" in succeed(project, "dvc", "exp", "show", "--csv")
@@ -57,16 +57,18 @@ def test_precision_reruns_all_but_generate_and_the_way_back_runs_nothing(project
 @pytest.mark.parametrize(
     ("change", "stale"),
     [
-        ("tolerance=0.9", {"select", "evaluate", "report"}),
+        ("tolerance=0.9", {"select", "judge", "evaluate", "report"}),
         ("audit.likeness=0.9", {"audit", "report"}),
         ("evaluate.on_leak=drop", {"evaluate", "report"}),
+        ("judge.folds=0", {"judge", "report"}),
+        ("select.on_suspect=set_aside", {"select", "report"}),
         ("select.pick_to_learn.max_steps=5", {"select", "report"}),
         ("select.order_seed=1", {"train_seed", "select", "report"}),
         ("seed_training.max_epochs=999", {"train_seed", "report"}),
-        ("network.dropout=0.25", {"train_seed", "report"}),
+        ("network.dropout=0.25", {"train_seed", "judge", "report"}),
         ("dataset.train_count=41", {"generate@train", "report"}),
         ("dataset.dtype=float32", {"generate@train", "generate@test", "report"}),
-        ("training.precision_policy=float32", {"train_seed", "report"}),
+        ("training.precision_policy=float32", {"train_seed", "judge", "report"}),
     ],
 )
 def test_a_parameter_makes_only_the_stages_stale_that_read_it(

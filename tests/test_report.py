@@ -41,10 +41,10 @@ def of_pool(count: int, chosen: int, size: int = 16, classes: int | None = None,
     write_csv(paths.CORE_TABLE, *with_origins(HEADER, lines, [line[0] for line in lines], origins))
     write_csv(report.TABLES["test"], ["row", "score"], [(row, row / 4) for row in range(4)])
     rejected = range(chosen, count)
-    write_csv(report.TABLES["rejected"], ["row", "score", "score_when_rejected"], [(row, 0.5, 0.9) for row in rejected])
+    write_csv(report.TABLES["suspects"], ["row", "score", "judged_by"], [(row, 0.5, "core") for row in rejected])
     shape = (classes,) if classes else (size, size, 1)
     arrays: dict[str, np.ndarray] = {}
-    for name, rows in (("test", np.arange(4)), ("rejected", np.array(rejected[:20], np.int64))):
+    for name, rows in (("test", np.arange(4)), ("suspects", np.array(rejected[:20], np.int64))):
         arrays |= {f"{name}_rows": rows, f"{name}_predictions": stream.random((len(rows), *shape))}
     np.savez_compressed(paths.WORST, allow_pickle=False, **arrays)
     write_curves(chosen)
@@ -69,7 +69,7 @@ def write_figures(count: int, chosen: int) -> None:
     select = {
         "strategy": "first_failure", "pool": count, "tested": count,
         "selected": chosen, "certified": None, "passes": 1, "added_by_pass": {"1": chosen - 2}, "steps": 50,
-        "pairs_trained": 1234, "stalled_rounds": 0, "retrained": 0, "failing": None, "bound": None,
+        "pairs_trained": 1234, "stalled_rounds": 0, "retrained": 0, "failing": None, "set_aside": 0, "bound": None,
         "independent": True, "seconds": 3.0,
     }  # fmt: skip
     record = {
@@ -90,6 +90,7 @@ def write_figures(count: int, chosen: int) -> None:
         "audit": audit,
         "seed": seed,
         "select": select,
+        "judge": {"judged": 0, "below_bar": 0, "pairs_trained": 0, "seconds": 0.5},
         "evaluate": evaluate,
         "record": record,
     }
@@ -222,7 +223,7 @@ def test_a_set_of_classes_is_reported(stage: Path, change: Change) -> None:
     of_pool(40, 20, classes=10)
     report.main()
     assert {path.stem for path in paths.PICTURES.iterdir()} == {
-        "pool", "chosen", "first_chosen", "core", "worst_test", "worst_rejected",
+        "pool", "chosen", "first_chosen", "core", "worst_test", "worst_suspects",
     }  # fmt: skip
 
 
@@ -231,7 +232,7 @@ def test_what_there_is_nothing_of_is_left_out(stage: Path) -> None:
     write_csv(report.CURVES["seed"], ["epoch", "score", "loss"], [])
     write_csv(report.CURVES["walk"], ["tested", "selected", "score", "loss", "epochs"], [])
     report.main()
-    assert not (paths.PICTURES / "worst_rejected.png").exists()
+    assert not (paths.PICTURES / "worst_suspects.png").exists()
     assert "Seed training: score" not in text(paths.PAGE)
     assert "This strategy does not walk." in text(paths.PAGE)
 

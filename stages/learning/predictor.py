@@ -39,7 +39,7 @@ class Predictor:
 
     def __init__(self, network: keras.Model, pairs: Pairs) -> None:
         layout = pairs.layout
-        expected = (layout.image_shape, layout.target_shape if layout.classes is None else (layout.classes,))
+        expected = (layout.image_shape, layout.prediction_shape)
         found = (network.input_shape[1:], network.output_shape[1:])
         if found != expected:
             raise UserError(

@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 PREDICTION_BATCH = 50  # pairs that are predicted at once
+SHOWN = 20  # predictions of each kind of pairs that are kept to be looked at, those that fit worst
 
 
 class Epoch(NamedTuple):

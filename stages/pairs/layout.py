@@ -96,6 +96,11 @@ class Layout:
         return (*self.image_shape[:2], 1) if self.classes is None else (1,)
 
     @property
+    def prediction_shape(self) -> tuple[int, ...]:
+        """Shape of the probabilities of a pair: those of a mask, or of the classes."""
+        return self.target_shape if self.classes is None else (self.classes,)
+
+    @property
     def shard_rows(self) -> int:
         """Pairs in a shard."""
         return max(1, min(SHARD_ROWS, shards.SHARD_BYTES // self.image_bytes))

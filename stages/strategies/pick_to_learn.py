@@ -6,22 +6,24 @@ left, and by a theorem few fresh pairs fail (see learning/bounds.py). For the th
 never chosen must change nothing: neither the core, nor its order, nor a weight. So training does not depend on how
 many pairs passed, draws depend on the core and the step alone, and the learner verifies pairs in full batches, so that
 the bits of a score do not depend on the pairs around it.
+
+With ``select.on_suspect`` a pair that fails far below the bar is set aside: it does not join the core, and each network
+to come tests it again. A right mask comes back as the network grows better, a wrong one stays. What is set aside in the
+end fails: it counts as chosen in the bound, and the certificate is about the others.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from pydantic import Field
 
-from stages.learning.bounds import bound_by_core
 from stages.learning.protocol import PREDICTION_BATCH, Learner
 from stages.pairs.tables import Choice
 from stages.pipeline.errors import UserError
 from stages.pipeline.params.sections import INT_MAX, Section
+from stages.strategies.shared.picks import Picks
 from stages.strategies.shared.replay import draw, replay, retrain
-from stages.strategies.shared.state import Progress, Round, State
+from stages.strategies.shared.state import Round
 from stages.strategies.shared.strategy import Pool, Settings
 
 MEMORY = 0.9  # of the running mean of the scores in training: about ten steps
@@ -46,128 +48,6 @@ class Options(Section):
     )
 
 
-@dataclass
-class Picks(State):
-    """How far the choice has come.
-
-    Attributes
-    ----------
-    seeds : int
-        Pairs that the core began with; they count neither as chosen nor as candidates in the bound.
-    confidence : float
-        Of the bound.
-    queue : list of int
-        Positions that the pass under way has still to test, in their order.
-    failed : list of int
-        Positions that failed since the last round and joined the core.
-    learning : bool
-        Whether a round is due or under way; else a scan is.
-    round_steps : int
-        Training steps of the round so far.
-    number : int
-        Rounds so far, by which networks are told apart.
-    running : float
-        Running mean of the scores in training.
-    stalled_rounds : int
-        Rounds that reached their most steps.
-    passes : int
-        Passes begun.
-    core_before : int
-        Size of the core when the pass under way began.
-    added : list of int
-        Pairs that each finished pass chose.
-    walked : int
-        Pairs tested in all passes.
-    counting : bool
-        Whether the passes are over and failures are counted alone, without training.
-    fresh : bool
-        Whether the network is one that began fresh on a core, see ``select.retrain``.
-    passes_before : int
-        Passes of the network before that one.
-    failing : list of int
-        Positions that failed in that count.
-    certified : bool, optional
-        Whether every pair outside the core passed under the last network; absent before the end.
-    closeness : ndarray of float64, shape (n,)
-        How close the prediction of each pair was when it was tested last; 0 before.
-    tested_with : ndarray of int64, shape (n,)
-        Number of the network that each pair was tested with last; -1 before.
-    fits : ndarray of float64, shape (n, m)
-        How the prediction of each pair fitted then; none before the first.
-    """
-
-    seeds: int = 0
-    confidence: float = 0.999
-    queue: list[int] = field(default_factory=list)
-    failed: list[int] = field(default_factory=list)
-    learning: bool = False
-    round_steps: int = 0
-    number: int = 0
-    running: float = 0.0
-    stalled_rounds: int = 0
-    passes: int = 0
-    core_before: int = 0
-    added: list[int] = field(default_factory=list)
-    walked: int = 0
-    counting: bool = False
-    fresh: bool = False
-    passes_before: int = 0
-    failing: list[int] = field(default_factory=list)
-    certified: bool | None = None
-    closeness: np.ndarray = field(default_factory=lambda: np.empty(0), compare=False)
-    tested_with: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64), compare=False)
-    fits: np.ndarray = field(default_factory=lambda: np.empty((0, 0)), compare=False)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.tested_with.size:
-            self.tested_with = np.full(self.pool, -1)
-            self.closeness = np.zeros(self.pool)
-
-    def progress(self) -> Progress:
-        """Pairs dealt with in the pass under way."""
-        whole = super().progress()
-        return whole._replace(done=self.pool - len(self.queue), figures={"pass": self.passes, **whole.figures})
-
-    def warnings(self) -> list[str]:
-        """Lines on rounds that stalled, and on an end without a certificate."""
-        lines = super().warnings()
-        if self.stalled_rounds:
-            lines.append(
-                "a training round reached select.pick_to_learn.max_steps before its pairs passed; the choice goes on, "
-                "metrics/select.json counts such rounds as stalled_rounds"
-            )
-        if self.certified is False:
-            lines.append("select.pick_to_learn.max_passes are over and pairs still fail: no certificate")
-        return lines
-
-    def metrics(self) -> dict[str, Any]:
-        """Figures with passes, certificate and the bound on fresh pairs.
-
-        Pairs outside the core that fail in the end count as chosen in the bound.
-        """
-        chosen, failing = len(self.chosen) - self.seeds, len(self.failing)
-        candidates = self.pool - self.seeds
-        return {
-            **super().metrics(),
-            "certified": self.certified,
-            "passes": self.passes,
-            "added_by_pass": {"1": sum(self.added[:1]), "later": sum(self.added[1:])},
-            "stalled_rounds": self.stalled_rounds,
-            "failing": failing,
-            "bound": {
-                "failing_share": bound_by_core(chosen + failing, candidates, self.confidence),
-                "chosen": chosen + failing,
-                "candidates": candidates,
-            },
-        }
-
-    def verified(self) -> tuple[np.ndarray, np.ndarray]:
-        """The pairs that were tested with the last network."""
-        found = np.flatnonzero(self.tested_with == self.number)
-        return found, self.fits[found]
-
-
 def start(pool: Pool, settings: Settings) -> Picks:
     """A choice from an earlier core, or else from the seed pairs.
 
@@ -185,6 +65,7 @@ def start(pool: Pool, settings: Settings) -> Picks:
         tested=len(chosen),
         seeds=sum(choice.score is None for choice in chosen),
         confidence=settings.confidence,
+        suspect_below=settings.suspect_below,
         running=settings.precision,
         core_before=len(chosen),
     )
@@ -206,7 +87,7 @@ def choose(learner: Learner, state: Picks, settings: Settings) -> Iterator[Picks
 
 
 def pick(learner: Learner, state: Picks, settings: Settings) -> Iterator[Picks]:
-    """Go through the pool until every pair outside the core passes the network, or the passes are over."""
+    """Go through the pool until every pair outside the core passes or is set aside, or the passes are over."""
     while state.certified is None:
         if state.learning:
             learn(learner, state, settings)
@@ -245,7 +126,8 @@ def scan(learner: Learner, state: Picks, settings: Settings) -> None:
     block = state.queue[:PREDICTION_BATCH]
     scores, closeness, fits = learner.verify(block)
     state.pairs_scored += len(block)
-    failures = np.flatnonzero(scores < settings.bar)
+    # What fails worse than that is a wrong mask, or a right one that the network is not good enough for yet.
+    failures = np.flatnonzero((scores < settings.bar) & (scores >= settings.suspect_below))
     room = len(block) if state.counting else settings.options.failures - len(state.failed)
     count = int(failures[room - 1]) + 1 if len(failures) >= room else len(block)
     tested = block[:count]

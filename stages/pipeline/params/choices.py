@@ -18,7 +18,7 @@ class Line(BaseModel):
 
 
 class DatasetLine(Line):
-    """A source of pairs; no count means all that there are."""
+    """A source of pairs; no count means all that there are. Folds are those of stage ``judge``."""
 
     target: Target
     image_size: Any
@@ -26,6 +26,7 @@ class DatasetLine(Line):
     test_count: Any
     pairs: Literal["drawn", "known", "files"]
     order_seed: Any = None
+    folds: Any = 0
 
 
 class NetworkLine(Line):
@@ -111,6 +112,7 @@ DEFAULTS = {
     **{f"dataset.{key}": "dataset.name" for key in ("image_size", "train_count", "test_count")},
     **{f"network.{key}": "network.name" for key in NETWORK_OPTIONS},
     "select.order_seed": "dataset.name",
+    "judge.folds": "dataset.name",
     "training.loss": "network.name",
     "seed_training.goal": "select.strategy",
     "score": "network.name",

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 NOTHING = "stages/none"  # stands for a file or folder that is not there, since DVC takes no null for a dependency
 MIN_RADIUS = 2
 INT_MAX = 2**63 - 1
+FAR = 0.5  # share of the bar: what fails below it has a wrong mask rather than a hard one
 
 Interference = Literal["rectangle", "triangle", "none"]
 
@@ -181,6 +182,10 @@ class SelectParams(Section):
     start_from: str = Field(
         description="folder with `core.csv`, `core.keras` and `core.json` of an earlier core to go on from"
     )
+    on_suspect: Literal["keep", "set_aside"] = Field(
+        description="what `pick_to_learn` does with a pair that fails by far, at less than half of the bar: `keep` "
+        "learns it as any other, `set_aside` does not as long as that is so: its mask may be wrong"
+    )
     retrain: int = Field(
         ge=0,
         le=INT_MAX,
@@ -192,6 +197,18 @@ class SelectParams(Section):
     def options(self) -> Any:
         """The section of the chosen strategy."""
         return getattr(self, self.strategy)
+
+
+class JudgeParams(Section):
+    """How chosen pairs are judged by networks that did not learn them."""
+
+    folds: int = Field(
+        ge=0,
+        le=100,
+        description="parts of the pool; the chosen pairs of each are judged by a network that learns the other parts. "
+        "`0` is for masks that are right for certain, as drawn ones",
+    )
+    steps: int = Field(ge=1, le=INT_MAX, description="training steps of each of these networks, of 20 pairs")
 
 
 class AuditParams(Section):
@@ -227,6 +244,7 @@ class Params(Section):
     training: TrainingParams
     seed_training: SeedTrainingParams
     select: SelectParams
+    judge: JudgeParams
     audit: AuditParams
     evaluate: EvaluateParams
 
@@ -234,3 +252,8 @@ class Params(Section):
     def bar(self) -> float:
         """The score below which a pair fails."""
         return self.precision * self.tolerance
+
+    @property
+    def suspect_below(self) -> float:
+        """The score below which a failing pair is set aside; 0 if none is."""
+        return FAR * self.bar if self.select.on_suspect == "set_aside" else 0.0

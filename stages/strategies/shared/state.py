@@ -122,6 +122,7 @@ class State:
             "stalled_rounds": 0,
             "retrained": self.retrained,
             "failing": None,
+            "set_aside": 0,
             "bound": None,
             "score": self.score,
             "loss": self.loss,

@@ -1,0 +1,205 @@
+"""Stage ``judge``: how well networks do on the pairs of the pool that did not learn them, so that wrong masks show.
+
+A pair with a wrong mask fails, joins the core and is learnt, mask and all; the core's network then agrees with it. So
+the pool is parted into folds. For each a fresh network learns pairs drawn from the other folds, few of which are wrong,
+and is tested on its own. Tiles of one image stand in one fold.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from stages.learning.protocol import PREDICTION_BATCH, SHOWN
+from stages.learning.tensorflow import processor, set_up_tensorflow
+from stages.pairs.read import Pairs
+from stages.pairs.tables import read_rows
+from stages.pipeline import paths
+from stages.pipeline.checkpoints import Checkpoint, State, resumable
+from stages.pipeline.disk import require_space
+from stages.pipeline.entry import run
+from stages.pipeline.errors import UserError
+from stages.pipeline.files import atomic, digest, read_output, write_json
+from stages.pipeline.params import load
+from stages.pipeline.params.sections import Params
+from stages.pipeline.progress import Progress
+
+if TYPE_CHECKING:
+    from stages.learning.learner import Learner
+
+BATCH = 20  # pairs of a training step
+STATISTICS = 100  # pairs whose statistics predict
+BLOCK = 20 * PREDICTION_BATCH  # pairs that are tested between two checkpoints
+OUTPUTS = (paths.JUDGED, paths.JUDGE_METRICS)
+
+
+class Fold(NamedTuple):
+    """Positions that a network learns from, and those that it is tested on."""
+
+    learnt: np.ndarray
+    judged: np.ndarray
+
+
+class Judged(NamedTuple):
+    """What networks say of pairs that they did not learn.
+
+    Attributes
+    ----------
+    rows : ndarray of int64, shape (n,)
+        The pairs.
+    scores, closeness : ndarray of float64, shape (n,)
+        As `stages.learning.protocol.Verified` has them.
+    pictured : ndarray of int64, shape (m,)
+        Rows of chosen pairs, the worst of each fold among them.
+    predictions : ndarray of float32, shape (m, h, w, 1) or (m, classes)
+        Their probabilities.
+    """
+
+    rows: np.ndarray
+    scores: np.ndarray
+    closeness: np.ndarray
+    pictured: np.ndarray
+    predictions: np.ndarray
+
+
+def main() -> None:
+    """Write what such networks score, and their predictions of the chosen pairs that fit worst."""
+    params = load("judge")
+    pool = Pairs(paths.POOL)
+    chosen = read_output(paths.CORE_TABLE, read_rows, len(pool))
+    excluded = read_rows(Path(params.select.exclude), len(pool), least=0)
+    pairs = pool.in_order(np.setdiff1d(np.arange(len(pool)), excluded))
+    folds = part(pairs, params.judge.folds, params.training.seed)
+    # TensorFlow takes seconds to start, and drawn pairs are not judged.
+    machine = {"threads": set_up_tensorflow(), "processor": processor()} if folds else {}
+    inputs = {"pool": pairs.digest, "excluded": str(excluded.tolist()), "core": digest(paths.CORE_TABLE)}
+    with resumable("judge", params, inputs, machine) as saved, atomic(*OUTPUTS) as (judged, metrics):
+        found = judge(pairs, np.isin(pairs.order, chosen), folds, params, saved)
+        require_space(paths.JUDGED, sum(each.nbytes for each in found))
+        np.savez_compressed(judged, allow_pickle=False, **found._asdict())
+        write_json(
+            metrics,
+            {
+                "judged": len(found.rows),
+                "below_bar": int((found.scores < params.bar).sum()),
+                "pairs_trained": len(folds) * params.judge.steps * BATCH,
+                "seconds": saved.seconds(),
+            },
+        )
+
+
+def part(pairs: Pairs, count: int, seed: int) -> list[Fold]:
+    """Part a pool into folds at random, by the images that its pairs come from.
+
+    Parameters
+    ----------
+    pairs : Pairs
+        The pool.
+    count : int
+        Number of folds; where there are fewer images, tiles of one image are parted, too.
+    seed : int
+        Of the draw.
+
+    Raises
+    ------
+    UserError
+        If there are not as many pairs.
+    """
+    if count > len(pairs):
+        raise UserError(f"judge.folds is {count}, allowed is at most {len(pairs)}, the pairs of {pairs.path}")
+    origins = pairs.origins()
+    images = pairs.order if origins is None else origins.tiles[pairs.order, 0]
+    units, unit_of = np.unique(images, return_inverse=True)
+    if len(units) < count:
+        units, unit_of = pairs.order, np.arange(len(pairs))
+    fold_of = np.random.default_rng(seed).permutation(np.arange(len(units)) % max(1, count))[unit_of]
+    return [Fold(np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)) for fold in range(count)]
+
+
+def judge(pairs: Pairs, chosen: np.ndarray, folds: Sequence[Fold], params: Params, saved: Checkpoint) -> Judged:
+    """Train a fresh network for each fold, and test it on that fold.
+
+    Parameters
+    ----------
+    chosen : ndarray of bool, shape (n,)
+        Which positions are those of the core.
+
+    Raises
+    ------
+    UserError
+        If training diverges.
+    """
+    no_rows, no_values = np.empty(0, np.int64), np.empty(0)
+    found = Judged(no_rows, no_values, no_values, no_rows, np.empty((0, *pairs.layout.prediction_shape), np.float32))
+    if not folds:
+        return found
+    from stages.learning.learner import Learner  # imports TensorFlow: bad input need not wait for that
+
+    learner = Learner.new(pairs, params, BATCH)
+    done = 0  # steps and tested pairs
+    if saved.found:
+        done = saved.found.plain["done"]
+        found = Judged(*(saved.found.arrays[name] for name in Judged._fields))
+        learner.restore(saved.found.arrays)
+
+    def state() -> State:
+        return State({"done": done}, {**learner.state(), **found._asdict()})
+
+    steps, before = params.judge.steps, 0
+    with Progress("judge", len(folds) * steps + len(pairs), "step or pair") as progress:
+        if saved.found:
+            progress.go_on(done)
+        for fold in folds:
+            while done < before + steps + len(fold.judged):
+                step = done - before
+                draw = np.random.default_rng((params.training.seed, done))
+                if not step:
+                    learner.renew()
+                if step < steps:
+                    learner.fit_step(_some(fold.learnt, BATCH, draw))
+                    done += 1
+                    if step + 1 == steps:
+                        learner.estimate(_some(fold.learnt, STATISTICS, draw))
+                else:
+                    block = fold.judged[step - steps :][:BLOCK]
+                    found = _tested(found, learner, block)
+                    done += len(block)
+                    if done == before + steps + len(fold.judged):
+                        found = _pictured(found, learner, fold.judged[chosen[fold.judged]])
+                progress.show(done)
+                saved.save_if_due(state)
+            before += steps + len(fold.judged)
+        saved.save(state())
+    return found
+
+
+def _some(positions: np.ndarray, count: int, draw: np.random.Generator) -> list[int]:
+    some: list[int] = draw.choice(positions, min(count, len(positions)), replace=False).tolist()
+    return some
+
+
+def _tested(found: Judged, learner: "Learner", positions: np.ndarray) -> Judged:
+    """What is found so far, with what a network says of further pairs."""
+    scores, closeness, _ = learner.verify(positions)
+    return found._replace(
+        rows=np.concatenate([found.rows, learner.pairs.order[positions]]),
+        scores=np.concatenate([found.scores, scores]),
+        closeness=np.concatenate([found.closeness, closeness]),
+    )
+
+
+def _pictured(found: Judged, learner: "Learner", positions: np.ndarray) -> Judged:
+    """What is found so far, with the predictions of those pairs that fit worst among some."""
+    order = learner.pairs.order
+    asked = np.isin(found.rows, order[positions])
+    rows, scores, closeness = (column[asked] for column in found[:3])
+    worst = np.isin(order, rows[np.lexsort((rows, closeness, scores))[:SHOWN]])
+    return found._replace(
+        pictured=np.concatenate([found.pictured, order[worst]]),
+        predictions=np.concatenate([found.predictions, learner.predict(np.flatnonzero(worst))]),
+    )
+
+
+if __name__ == "__main__":
+    run("judge", main)
