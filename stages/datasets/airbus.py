@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from stages.datasets.shared.decode import read_header
-from stages.datasets.shared.find import READ, LeftOut, examine, find_files, warn
+from stages.datasets.shared.find import NOT_READ, LeftOut, examine, find_files, warn
 from stages.datasets.shared.image import Range, choose_range, read_image, require_promised
 from stages.datasets.shared.mask import Rule, Seen
 from stages.datasets.shared.raster import Header
@@ -157,7 +157,7 @@ def _paths(options: DatasetParams, ships: dict[str, list[str]], left_out: LeftOu
     if not known:
         raise UserError(f"{folder}: none of {len(found)} images of {pattern} is one of the {len(ships)} of the table")
     left_out.skip(hidden, "a hidden file")
-    left_out.add([path for path in others if Path(path).name in ships], f"not read, allowed are {READ}")
+    left_out.add([path for path in others if Path(path).name in ships], NOT_READ)
     left_out.add([path for path in found if Path(path).name not in ships], "not in the table")
     left_out.add(sorted(set(ships) - names), "in the table, but no such image")
     return known

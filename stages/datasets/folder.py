@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from stages.datasets.shared.decode import read_header
-from stages.datasets.shared.find import READ, LeftOut, examine, find_files, image_name_of, match, stem_of
+from stages.datasets.shared.find import NOT_READ, LeftOut, examine, find_files, image_name_of, match, stem_of
 from stages.datasets.shared.image import Range, choose_range, read_image, require_promised
 from stages.datasets.shared.mask import Rule, Seen, read_mask
 from stages.datasets.shared.raster import Header
@@ -78,10 +78,8 @@ def _pairs(options: DatasetParams, left_out: LeftOut) -> list[tuple[str, str]]:
     left_out.skip([*images.hidden, *masks.hidden], "a hidden file")
     stems = {stem_of(path): path for path in [*names, *images.others]}
     of_masks = {image_name_of(path, stems) for path in masks.images}
-    left_out.add([path for path in images.others if stem_of(path) in of_masks], f"not read, allowed are {READ}")
-    left_out.add(
-        [path for path in masks.others if image_name_of(path, stems) in stems], f"not read, allowed are {READ}"
-    )
+    left_out.add([path for path in images.others if stem_of(path) in of_masks], NOT_READ)
+    left_out.add([path for path in masks.others if image_name_of(path, stems) in stems], NOT_READ)
     left_out.add(without_mask, "no mask of the same name")
     left_out.add(without_image, "no image of the same name")
     return pairs

@@ -20,6 +20,7 @@ from stages.pipeline.machine import cores
 
 FILES_AT_ONCE = 16  # of a thread, before it takes others
 READ = ", ".join(sorted(ENDINGS))
+NOT_READ = f"not read, allowed are {READ}"
 # What programs put behind the name of an image to name its mask, as Carvana's a_mask.gif.
 MASK_SUFFIX = re.compile(r"[ _-](mask|masks|label|labels|gt|seg|segmentation|groundtruth)$", re.IGNORECASE)
 Result = TypeVar("Result")

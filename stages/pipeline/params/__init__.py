@@ -31,7 +31,7 @@ def load(stage: str, item: str = "") -> Params:
         If any value in ``params.yaml`` is wrong, declared or not.
     """
     values = read_yaml(validation.FILE)
-    params = load_all()
+    params = validation.validate(values, read_yaml(choices.FILE))
     definition = read_yaml(PIPELINE)["stages"][stage]
     return restrict(params, declared_keys(definition.get("do", definition), values, item))
 
