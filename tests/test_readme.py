@@ -52,13 +52,13 @@ AS_THEY_ARE = [
 ]
 
 # Experiments, each with the stages that have to run.
-FROM_SEED = ["train_seed", "select", "evaluate", "report"]
+FROM_SEED = ["train_seed", "select", "judge", "evaluate", "report"]
 EXPERIMENTS = {
     "dvc exp run -S select.order_seed=1": FROM_SEED,
     "dvc exp run -S network.name=bn_unet": FROM_SEED,
     "dvc exp run -S select.strategy=k_center -S select.budget.count=300": FROM_SEED,
     "dvc exp run -S select.strategy=first_failure": FROM_SEED,
-    "dvc exp run -S select.retrain=1000": ["select", "evaluate", "report"],
+    "dvc exp run -S select.retrain=1000": ["select", "judge", "evaluate", "report"],
     "dvc exp run -S dataset.train_count=600 -S dataset.test_count=200 -S dataset.image_size=64 "
     "-S network.base_filters=8": STAGES,
 }
@@ -95,6 +95,7 @@ ELSEWHERE = {
     "python -m tests.benchmarks airbus": "minutes of full load",
     "python -m tests.benchmarks policy": "hours of full load",
     "python -m tests.benchmarks triage": "needs the full run",
+    "python -m tests.wrong_masks": "an hour of full load",
     "python -m stages.suggest": "tests/test_suggest.py, on a small pool",
     "python -m tests.parameter_table": "the last test of this file compares its table",
     "python -m tests.test_house": "the same file compares its table",
@@ -103,6 +104,7 @@ ELSEWHERE = {
     "dvc exp run -S precision=0.9": "the same with a name",
     "dvc exp run -S network.name=mine": "tests/test_variants.py",
     "dvc exp run -S select.exclude=kept/core.csv": "tests/test_variants.py",
+    "dvc exp run -S select.exclude=wrong.csv": "the same with another table",
     "dvc exp run -S select.start_from=kept -S dataset.train_count=20000": "tests/test_variants.py",
     "dvc exp run -S select.strategy=first_failure -S select.first_failure.passes=until_certified": (
         "tests/test_pipeline.py"

@@ -136,7 +136,7 @@ def test_a_part_of_one_s_own_takes_few_files_and_makes_no_result_stale_that_it_h
 def test_a_network_of_one_s_own_is_trained(project: Path) -> None:
     add(project, "network")
     output = succeed(project, "dvc", "exp", "run", "-S", "network.name=mine")
-    assert stages_run(output) == ["train_seed", "select", "evaluate", "report"]
+    assert stages_run(output) == ["train_seed", "select", "judge", "evaluate", "report"]
     assert json.loads((project / "models/seed.json").read_text())["loss"] == "bce_dice"
 
 
@@ -220,7 +220,7 @@ def test_a_second_core_is_chosen_from_what_the_first_one_left(project: Path, kep
     output = succeed(
         project, "dvc", "exp", "run", "-S", "select.exclude=kept/core.csv", "-S", "select.pick_to_learn.max_steps=1"
     )
-    assert stages_run(output) == ["train_seed", "select", "evaluate", "report"]
+    assert stages_run(output) == ["train_seed", "select", "judge", "evaluate", "report"]
     second = {line["row"] for line in core_of(project)}
     assert second
     assert not first & second
@@ -234,7 +234,7 @@ def test_a_pool_that_has_grown_is_gone_on_with(project: Path, kept: Path) -> Non
     first = core_of(project)
     changes = ["select.start_from=kept", "dataset.train_count=70", "tolerance=0.6", "select.pick_to_learn.max_steps=1"]
     output = succeed(project, "dvc", "exp", "run", *(f"-S{change}" for change in changes))
-    assert stages_run(output) == ["generate@train", "audit", "train_seed", "select", "evaluate", "report"]
+    assert stages_run(output) == ["generate@train", "audit", "train_seed", "select", "judge", "evaluate", "report"]
     assert core_of(project)[: len(first)] == first
     assert metrics(project, "seed")["epochs"] == 0
     select = metrics(project, "select")
@@ -247,7 +247,7 @@ def test_a_fresh_network_is_trained_on_a_given_core(project: Path, kept: Path) -
     first = [line["row"] for line in core_of(project)]
     changes = ["select.strategy=given", "select.given.table=kept/core.csv", "select.budget.steps=3"]
     output = succeed(project, "dvc", "exp", "run", *(f"-S{change}" for change in changes))
-    assert stages_run(output) == ["train_seed", "select", "evaluate", "report"]
+    assert stages_run(output) == ["train_seed", "select", "judge", "evaluate", "report"]
     assert [line["row"] for line in core_of(project)] == first
     assert metrics(project, "seed")["epochs"] == 0
     assert metrics(project, "select")["steps"] == 3
