@@ -205,7 +205,7 @@ PICKED = {
         ("audit", {"within_pool": {"exact": 2, "near": 1, "shifted": 0}}, "Within the pool it found 3 copies"),
         ("judge", {"judged": 1200, "below_bar": 7}, "found 7 of 1,200 pairs below 0.8075. Of two judgements"),
         ("judge", {}, "Those of the core were not judged: judge.folds is 0."),
-        ("select", {**PICKED, "set_aside": 5}, "but for 5 that were set aside: they score below 0.4037"),
+        ("select", {**PICKED, "set_aside": 5}, "but for 5 that were set aside: they score below 0.40"),
         ("select", {**PICKED, "set_aside": 5}, "Counted: 5 of the 1,170 pairs outside the core fail"),
         ("evaluate", {"rejected": {"pairs": 0}}, "0 rejected pairs did"),
         ("evaluate", {"test": {"pairs": 0}}, "30 of 1,200 pairs kept"),
