@@ -120,7 +120,7 @@ def add(project: Path, kind: str) -> None:
         ("network", 2, set()),
         ("data set", 2, set()),
         ("strategy", 3, set()),
-        ("score", 2, {"train_seed", "select", "evaluate"}),
+        ("score", 2, {"train_seed", "select", "judge", "evaluate"}),
     ],
 )
 def test_a_part_of_one_s_own_takes_few_files_and_makes_no_result_stale_that_it_has_no_share_in(
