@@ -1,5 +1,6 @@
 """The real `dvc` on a small project: what runs, what comes from the cache, what a stage declares."""
 
+import csv
 import json
 import re
 import shutil
@@ -14,7 +15,7 @@ from dvc.repo import Repo
 from stages.pairs.read import Pairs
 from stages.pipeline.params.sections import UndeclaredParameterError
 from tests.conftest import change_parameters
-from tests.declarations import check_declarations, leaves
+from tests.declarations import check_declarations, leaves, recorder
 from tests.project import CERTIFIED, ROOT, STAGES, copied, core_of, metrics, run, stages_run, succeed
 
 
@@ -60,7 +61,7 @@ def test_precision_reruns_all_but_generate_and_the_way_back_runs_nothing(project
         ("tolerance=0.9", {"select", "judge", "evaluate", "report"}),
         ("audit.likeness=0.9", {"audit", "report"}),
         ("evaluate.on_leak=drop", {"evaluate", "report"}),
-        ("judge.folds=0", {"judge", "report"}),
+        ("judge.folds=2", {"judge", "report"}),
         ("select.on_suspect=set_aside", {"select", "report"}),
         ("select.pick_to_learn.max_steps=5", {"select", "report"}),
         ("select.order_seed=1", {"train_seed", "select", "report"}),
@@ -168,9 +169,21 @@ def test_the_same_run_from_nothing_gives_the_same_bytes(reproduced: Path, tmp_pa
         assert {**old, "seconds": 0} == {**new, "seconds": 0}
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage != "judge"])  # that has nothing to do here
 def test_a_stage_declares_exactly_the_code_and_parameters_that_it_uses(reproduced: Path, stage: str) -> None:
     check_declarations(reproduced, reproduced.parent / "records", stage)
+
+
+def test_the_judge_declares_exactly_the_code_and_parameters_that_it_uses_and_what_it_finds_is_reported(
+    project: Path, tmp_path: Path
+) -> None:
+    command = ["dvc", "exp", "run", "-S", "judge.folds=2"]
+    assert stages_run(succeed(project, *command, **recorder(tmp_path / "records"))) == ["judge", "evaluate", "report"]
+    check_declarations(project, tmp_path / "records", "judge")
+    with (project / "data/suspects.csv").open(newline="") as file:
+        judged_by = [line["judged_by"] for line in csv.DictReader(file)]
+    assert len(judged_by) == metrics(project, "judge")["judged"] == 40
+    assert set(judged_by) <= {"core", "fold"}
 
 
 def test_an_undeclared_parameter_stops_the_stage(project: Path) -> None:

@@ -26,7 +26,12 @@ from tests.project import CERTIFIED, SMALL, environment, make_small_project, mer
 # The default network: a tiny one would be killed in little but its imports.
 NETWORK = {"name": "residual_unet", "base_filters": 4}
 CHANGES = merged(
-    SMALL, {"network": NETWORK, "select": {"first_failure": {"max_epochs": 3}, "pick_to_learn": {"max_steps": 3}}}
+    SMALL,
+    {
+        "network": NETWORK,
+        "select": {"first_failure": {"max_epochs": 3}, "pick_to_learn": {"max_steps": 3}},
+        "judge": {"folds": 2},
+    },
 )
 COMMANDS = (["dvc", "repro"], ["dvc", "exp", "run"])
 SHELLS = ("/bin/sh", "/bin/bash")
