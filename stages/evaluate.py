@@ -2,25 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from stages.learning.bounds import bound_by_test
+from stages.learning.figures import of_each_class, summarize
 from stages.learning.protocol import SHOWN
-from stages.learning.scores import (
-    FITS,
-    SCORES,
-    Fit,
-    LabelFit,
-    MaskFit,
-    dice,
-    distribution,
-    hit_rate,
-    iou,
-    shares_below,
-    tiered_iou,
-)
+from stages.learning.scores import FITS, ClassFit, Fit, distribution, score_of, shares_below
 from stages.learning.tensorflow import processor, set_up_tensorflow
 from stages.pairs.read import Pairs
 from stages.pairs.tables import read_leaks, read_rows, with_origins, write_csv
@@ -87,10 +76,11 @@ def main() -> None:
             "excluded": excluded,
         }
         tables = {name: (test_table if name == "test" else pool_table)[each] for name, each in rows.items()}
-        fits = {name: FITS[pool.layout.target].from_table(table) for name, table in tables.items()}
+        fits = {name: FITS[pool.layout.kind].from_table(table) for name, table in tables.items()}
         if not len(excluded):
             del fits["excluded"]
-        scores = {name: SCORES[params.score](fit) for name, fit in fits.items()}
+        score = score_of(params.score, params.score_background)
+        scores = {name: score(fit) for name, fit in fits.items()}
         tested = _lowest_first(rows["test"], scores["test"], fits["test"].closeness())
         rejected = Judgement("core", rows["rejected"], scores["rejected"], fits["rejected"].closeness())
         suspected = _suspects(
@@ -114,6 +104,8 @@ def main() -> None:
         columns = distribution(scores) | {"pool_below": shares_below(in_pool)}
         write_csv(curve, list(columns), list(zip(*columns.values(), strict=True)))
         figures = {name: summarize(fit, scores[name], params.bar) for name, fit in fits.items()}
+        if isinstance(fits["test"], ClassFit) and len(tested):
+            figures["test"] |= of_each_class(fits["test"], pool.classes, params.score_background)
         if len(tested):
             bound = bound_by_test(figures["test"]["below_bar"], len(tested), params.confidence)
             figures["test"]["failing_share_at_most"] = bound
@@ -126,66 +118,6 @@ def main() -> None:
                 "seconds": saved.seconds(),
             },
         )
-
-
-def summarize(fit: Fit, scores: np.ndarray, bar: float) -> dict[str, Any]:
-    """The figures of one kind of pairs.
-
-    Parameters
-    ----------
-    fit : Fit
-        Of its pairs.
-    scores : ndarray of float64, shape (n,)
-        What the walk goes by; the same as ``tiered_iou`` or ``hit_rate`` where that is the score.
-    bar : float
-        Below it a pair fails.
-
-    Returns
-    -------
-    dict
-        ``pairs`` alone where there are none.
-    """
-    if not len(scores):
-        return {"pairs": 0}
-    return {
-        "pairs": len(scores),
-        "score": float(scores.mean()),
-        "min_score": float(scores.min()),
-        "below_bar": int((scores < bar).sum()),
-        **(_of_masks(fit, scores, bar) if isinstance(fit, MaskFit) else _of_labels(fit)),
-    }
-
-
-def _of_masks(fit: MaskFit, scores: np.ndarray, bar: float) -> dict[str, Any]:
-    assert fit.soft is not None  # of whole sets all is computed
-    assert fit.spread is not None
-    overlap = iou(fit.mask)
-    hit, false, missed, right = (int(count.sum()) for count in fit.mask)
-    # Where most pairs are without foreground, a network that finds nothing has a good mean score.
-    filled = scores[fit.mask.true_positive + fit.mask.false_negative > 0]
-    return {
-        "foreground_pairs": len(filled),
-        "foreground_score": float(filled.mean()) if len(filled) else None,
-        "foreground_below_bar": int((filled < bar).sum()),
-        "tiered_iou": float(tiered_iou(fit.mask).mean()),
-        "soft_tiered_iou": float(tiered_iou(fit.soft).mean()),
-        "mean_iou": float(overlap.mean()),
-        "min_iou": float(overlap.min()),
-        "mean_dice": float(dice(fit.mask).mean()),
-        "mean_spread": float(fit.spread.mean()),
-        "true_positive": hit,
-        "false_positive": false,
-        "false_negative": missed,
-        "true_negative": right,
-    }
-
-
-def _of_labels(fit: LabelFit) -> dict[str, Any]:
-    return {
-        "hit_rate": float(hit_rate(fit).mean()),
-        "mean_true_probability": float(fit.true.mean()),
-        "min_true_probability": float(fit.true.min()),
-    }
 
 
 class Judgement(NamedTuple):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from stages.learning.tensorflow import set_up_tensorflow
+from stages.pairs.layout import has_foreground
 from stages.pairs.read import Pairs
 from stages.pipeline.entry import run
 from stages.pipeline.errors import UserError
@@ -113,9 +114,9 @@ def look(learner: "Learner", pool: int, seed: int) -> tuple[list[Look], float, f
 
 def filled_of(pairs: Pairs, positions: np.ndarray) -> np.ndarray:
     """Which pairs have foreground; all of them, where they have labels."""
-    if pairs.layout.classes is not None:
+    if pairs.layout.kind == "labels":
         return np.ones(len(positions), bool)
-    return np.array([bool(pairs.read([position]).targets.any()) for position in positions.tolist()])
+    return np.concatenate([has_foreground(pairs.read([position]).targets) for position in positions.tolist()])
 
 
 def print_scores(found: Look, pool: int) -> None:

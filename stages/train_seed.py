@@ -5,6 +5,7 @@ from typing import Any
 
 from stages.learning.protocol import Epoch, Learner
 from stages.learning.tensorflow import processor, set_up_tensorflow
+from stages.pairs.layout import has_foreground
 from stages.pairs.read import Pairs
 from stages.pairs.tables import write_csv
 from stages.pipeline import paths
@@ -129,9 +130,9 @@ def train(
 
 
 def _warn_of_empty_masks(pairs: Pairs, seeds: Sequence[int], progress: Progress) -> None:
-    if pairs.layout.classes is not None:
+    if pairs.layout.kind == "labels":
         return
-    filled = sum(int(pairs.read([seed]).targets.any()) for seed in seeds)
+    filled = sum(int(has_foreground(pairs.read([seed]).targets).sum()) for seed in seeds)
     if filled * 2 < len(seeds):
         progress.warn(
             f"only {filled} of {len(seeds)} seed pairs have any foreground: empty masks are learnt at once and teach "

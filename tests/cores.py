@@ -1,12 +1,13 @@
 """Cores with their networks, and new images, for tests of the plain commands."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from stages.pairs.layout import Origins
+from stages.pairs.layout import Origins, PixelClass
 from stages.pairs.read import Pairs
 from stages.pairs.write import copy_rows
 from stages.pipeline import paths
@@ -45,11 +46,12 @@ def write_core(
     rows: list[int] | None = None,
     classes: int | None = None,
     origins: Origins | None = None,
+    pixel_classes: Sequence[PixelClass] = (),
     **parameters: Any,
 ) -> Pairs:
     """The core that has some rows of a pool of these pairs, as stage select writes it."""
     made = {"image_size": images.shape[1], "tile": True, "overlap": 0, "fit": "tile", **parameters}
-    pool = write_set(Path("data/train.zarr"), images, targets, classes, origins, parameters=made)
+    pool = write_set(Path("data/train.zarr"), images, targets, classes, origins, pixel_classes, parameters=made)
     rows = list(range(len(images))) if rows is None else rows
     copy_rows(pool, np.array(rows), paths.CORE, {"core_of": pool.attributes})
     return Pairs(paths.CORE)

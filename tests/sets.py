@@ -1,8 +1,9 @@
 """Small sets of pairs on disk, and images of which some are planted copies of others."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ import pytest
 
 from stages.datasets.ellipses import Ellipses
 from stages.pairs import layout as layout_module
-from stages.pairs.layout import Block, Layout, Origins
+from stages.pairs.layout import Block, Layout, Origins, PixelClass
 from stages.pairs.read import Pairs
 from stages.pairs.write import create, finish, write_shard
 from stages.pipeline.opencv import open_cv
@@ -34,11 +35,15 @@ def write_set(
     targets: np.ndarray | None = None,
     classes: int | None = None,
     origins: Origins | None = None,
+    pixel_classes: Sequence[PixelClass] = (),
     **attributes: Any,
 ) -> Pairs:
-    """A set of some images; of empty masks if no targets are given."""
+    """A set of some images, with labels or masks of classes if there are any, or of empty masks without targets."""
     count, height, width, channels = images.shape
     layout = Layout(count, (height, width, channels), str(images.dtype), classes)
+    if pixel_classes:
+        layout = replace(layout, classes=len(pixel_classes), classes_of="pixels")
+        attributes["classes"] = [list(each) for each in pixel_classes]
     targets = np.zeros((count, *layout.target_shape), np.uint8) if targets is None else targets
     create(path, layout, attributes)
     ranges = [layout.shard_range(shard) for shard in range(layout.shard_count)]

@@ -13,7 +13,7 @@ import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.pairs.layout import Block
+from stages.pairs.layout import IGNORED, Block, PixelClass
 from stages.pairs.read import Pairs
 from stages.pipeline.errors import UserError
 from tests.damage import line_of
@@ -247,7 +247,7 @@ def test_labels_without_a_number_of_classes_are_refused(tmp_path: Path, classes:
 def test_a_label_of_no_class_is_refused(tmp_path: Path) -> None:
     pairs = random_pairs(COUNT)
     written = write_set(tmp_path / "set.zarr", pairs.images, pairs.targets[:, 0, 0] * 5, classes=5)
-    with pytest.raises(UserError, match=r"labels: damaged: label 5 of 5 classes; `dvc checkout"):
+    with pytest.raises(UserError, match=r"labels: damaged: class 5 of 5 classes; `dvc checkout"):
         written.read(range(COUNT))
 
 
@@ -338,3 +338,27 @@ def test_whatever_metadata_say_data_are_right_or_refused(
             container[key] = value
         file.write_text(json.dumps(metadata))
         read_all(path)
+
+
+CLASSES = [PixelClass("background", 0, "#000000"), PixelClass("road", 1, "#804080")]
+
+
+def test_a_pixel_of_no_class_is_refused_and_an_ignored_one_is_not(tmp_path: Path) -> None:
+    pairs = random_pairs(COUNT)
+    pairs.targets[3, 1, 1] = IGNORED
+    written = write_set(tmp_path / "set.zarr", *pairs, pixel_classes=CLASSES)
+    assert written.read(range(COUNT)).targets.max() == IGNORED
+    pairs.targets[2, 0, 0] = 2
+    damaged = write_set(tmp_path / "damaged.zarr", *pairs, pixel_classes=CLASSES)
+    with pytest.raises(UserError, match=r"masks: damaged: class 2 of 2 classes; `dvc checkout"):
+        damaged.read(range(COUNT))
+
+
+@pytest.mark.parametrize("named", [None, 5, [["road"]], [["background", 0, "#000000"]], [["a", "b", "c"]] * 2])
+def test_masks_of_classes_without_their_names_are_refused(tmp_path: Path, named: object) -> None:
+    written = write_set(tmp_path / "set.zarr", *random_pairs(COUNT), pixel_classes=CLASSES)
+    edit(tmp_path / "set.zarr", "attributes", "classes", value=named)
+    with pytest.raises(
+        UserError, match=r"set\.zarr/zarr\.json: damaged: expected the names of 2 classes; `dvc checkout"
+    ):
+        _ = Pairs(written.path).classes

@@ -10,11 +10,23 @@ import numpy as np
 import pytest
 
 from stages import audit, evaluate
-from stages.evaluate import Judgement, _fit, _suspects, summarize
+from stages.evaluate import Judgement, _fit, _suspects
+from stages.learning.figures import of_each_class, summarize
 from stages.learning.predictor import Predictor
 from stages.learning.saving import load_network
-from stages.learning.scores import Fit, LabelFit, MaskFit, PixelCounts, distribution, hit_rate, shares_below, tiered_iou
-from stages.pairs.layout import Origins
+from stages.learning.scores import (
+    ClassFit,
+    Fit,
+    LabelFit,
+    MaskFit,
+    PixelCounts,
+    distribution,
+    hit_rate,
+    score_of,
+    shares_below,
+    tiered_iou,
+)
+from stages.pairs.layout import Origins, PixelClass
 from stages.pairs.read import Pairs
 from stages.pairs.tables import read_rows, write_csv
 from stages.pipeline import paths
@@ -66,6 +78,46 @@ def test_the_summary_of_classes() -> None:
         "mean_true_probability": pytest.approx(1.7 / 3),
         "min_true_probability": 0.3,
     }
+
+
+def test_the_summary_of_masks_of_classes() -> None:
+    """Two pairs: one with a road of which half is found, and a car; one where a car is found that is not there."""
+    fit = ClassFit(
+        np.array([[80.0, 10, 5], [98, 0, 0]]), np.array([[10.0, 0, 0], [0, 0, 2]]), np.array([[0.0, 10, 0], [2, 0, 0]])
+    )
+    scores = score_of("worst_class_iou")(fit)
+    assert summarize(fit, scores, bar=0.4) == {
+        "pairs": 2,
+        "score": 0.25,
+        "min_score": 0.0,
+        "below_bar": 1,
+        "foreground_pairs": 1,
+        "foreground_score": 0.5,
+        "foreground_below_bar": 0,
+        "tiered_iou": pytest.approx((0.1 * 0 + 1.1) / 4),
+        "iou": pytest.approx(0.75 / 2),
+        "dice": pytest.approx((2 / 3 + 1) / 4),
+        "worst_class_iou": 0.25,
+    }
+    classes = [PixelClass(name, place, "#000000") for place, name in enumerate(("background", "road", "car"))]
+    found = of_each_class(fit, classes, background=False)
+    assert found["class_mean_iou"] == pytest.approx((0.5 + 5 / 7) / 2)
+    assert found["classes"]["road"] == pytest.approx(
+        {"pairs": 1, "iou": 0.5, "dice": 2 / 3, "precision": 1.0, "recall": 0.5}
+    )
+    assert found["classes"]["car"] == pytest.approx(
+        {"pairs": 1, "iou": 5 / 7, "dice": 10 / 12, "precision": 5 / 7, "recall": 1.0}
+    )
+    with_background = of_each_class(fit, classes, background=True)["class_mean_iou"]
+    assert with_background == pytest.approx((178 / 190 + 0.5 + 5 / 7) / 3)
+
+
+def test_a_class_that_is_nowhere_has_no_figures_and_no_part_in_the_mean() -> None:
+    fit = ClassFit(np.array([[90.0, 10, 0]]), np.zeros((1, 3)), np.zeros((1, 3)))
+    classes = [PixelClass(name, place, "#000000") for place, name in enumerate(("background", "road", "car"))]
+    found = of_each_class(fit, classes, background=False)
+    assert found["classes"]["car"] == {"pairs": 0, "iou": None, "dice": None, "precision": None, "recall": None}
+    assert found["class_mean_iou"] == 1
 
 
 def test_the_summary_of_no_pairs() -> None:

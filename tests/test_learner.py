@@ -13,13 +13,14 @@ from stages.datasets.ellipses import Ellipses
 from stages.learning.learner import Learner
 from stages.learning.saving import load_network
 from stages.learning.scores import LabelFit, MaskFit, tiered_iou
-from stages.pairs.layout import Block, Layout
+from stages.pairs.layout import IGNORED, Block, Layout, PixelClass
 from stages.pairs.read import Pairs
 from stages.pairs.write import create, finish, write_shard
 from stages.pipeline.errors import UserError
 from stages.pipeline.params.sections import Params, TrainingParams
 from tests import tiny
 from tests.project import network_options
+from tests.sets import write_set
 
 COUNT = 11
 SIZE = 32
@@ -56,6 +57,7 @@ def params(
     network = network_options("residual_unet", base_filters=filters)
     return Params.model_construct(
         score="tiered_iou",
+        score_background=False,
         network=network.model_copy(update={"name": name}),
         training=TrainingParams(
             average=average,
@@ -472,6 +474,7 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Pairs:
 def test_classes_are_learnt_and_scored(labelled: Pairs, tmp_path: Path, name: str) -> None:
     options = Params.model_construct(
         score="hit_rate",
+        score_background=False,
         network=network_options(name),
         training=TrainingParams(
             average=0.0,
@@ -519,3 +522,28 @@ def test_what_an_earlier_network_has_learnt_is_taken_over_and_the_parameters_sta
     wider = Learner.new(pairs, params(filters=8), 4)
     with pytest.raises(UserError, match=r"core\.keras: a network tiny of \d+ weights, the parameters ask for"):
         wider.take_over(tmp_path / "core.keras")
+
+
+@pytest.fixture(scope="module")
+def of_classes(tmp_path_factory: pytest.TempPathFactory) -> Pairs:
+    """Ellipses and the rectangles beside them, a class each; a border is ignored."""
+    classes = [PixelClass(name, place, "#000000") for place, name in enumerate(("background", "ellipse", "rectangle"))]
+    layout = Layout(COUNT, (SIZE, SIZE, 3), "uint8", 3, "pixels")
+    block = Ellipses(layout, 0, 4, 8, "rectangle", classes).draw(range(COUNT))
+    block.targets[:, :2] = IGNORED
+    return write_set(tmp_path_factory.mktemp("classes") / "pairs.zarr", *block, pixel_classes=classes)
+
+
+def test_classes_of_pixels_are_learnt_and_scored(of_classes: Pairs, tmp_path: Path) -> None:
+    options = params(augmentation="dihedral")
+    training = options.training.model_copy(update={"loss": "crossentropy_dice"})
+    options = options.model_copy(update={"score": "iou", "training": training})
+    learner = Learner.new(of_classes, options, 4)
+    assert learner.network.output_shape == (None, SIZE, SIZE, 3)
+    before = learner.score(range(COUNT)).mean()
+    first = learner.fit_epoch(range(COUNT))
+    for _ in range(40):
+        last = learner.fit_epoch(range(COUNT))
+    assert last.loss < 0.85 * first.loss
+    assert learner.score(range(COUNT)).mean() > before
+    goes_on_once_loaded(learner, options, tmp_path)

@@ -7,7 +7,15 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.learning.losses import LOSSES, bce_dice, binary_crossentropy, categorical_crossentropy, dice
+from stages.learning.losses import (
+    LOSSES,
+    bce_dice,
+    binary_crossentropy,
+    categorical_crossentropy,
+    crossentropy_dice,
+    dice,
+)
+from stages.pairs.layout import IGNORED
 
 MASK_LOSSES = ("bce_dice", "binary_crossentropy", "dice")
 
@@ -98,3 +106,35 @@ def test_a_certain_class_costs_a_number_whether_right_or_wrong() -> None:
         loss = categorical_crossentropy(np.array([[0], [1]], np.uint8), predicted)
     assert 5 < float(loss) < 10
     assert np.isfinite(tape.gradient(loss, predicted)).all()
+
+
+def class_batch(seed: int, pairs: int = 3, size: int = 6, count: int = 4) -> tuple[np.ndarray, np.ndarray]:
+    """True classes of pixels, some of them ignored, and probabilities."""
+    random = np.random.default_rng(seed)
+    masks = random.integers(0, count, (pairs, size, size, 1)).astype(np.uint8)
+    masks[random.random(masks.shape) < 0.2] = IGNORED
+    return masks, random.dirichlet(np.ones(count), (pairs, size, size)).astype(np.float32)
+
+
+@given(st.integers(0, 10**6))
+def test_losses_of_classes_are_those_of_the_pixels_that_count(seed: int) -> None:
+    masks, predicted = class_batch(seed)
+    counted = masks[..., 0] != IGNORED
+    truth, said = masks[..., 0][counted], predicted[counted]
+    entropy = -np.log(np.clip(said[np.arange(len(truth)), truth].astype(float), 1e-7, 1)).mean()
+    assert float(categorical_crossentropy(masks, predicted)) == pytest.approx(entropy, rel=1e-4)
+    by_class = np.mean([plain_dice(truth == number, said[:, number]) for number in range(1, 4)])
+    assert float(dice(masks, predicted)) == pytest.approx(by_class, abs=1e-5)
+    assert float(crossentropy_dice(masks, predicted)) == pytest.approx(entropy + by_class, rel=1e-4)
+
+
+def test_ignored_pixels_have_no_gradient_and_a_batch_of_them_costs_nothing() -> None:
+    masks, predicted = class_batch(0)
+    said = tf.Variable(predicted)
+    with tf.GradientTape() as tape:
+        loss = crossentropy_dice(masks, said)
+    gradient = tape.gradient(loss, said).numpy()
+    ignored = masks[..., 0] == IGNORED
+    assert (gradient[ignored] == 0).all()
+    assert (gradient[~ignored] != 0).any(axis=1).all()
+    assert float(crossentropy_dice(np.full_like(masks, IGNORED), predicted)) == 0

@@ -30,6 +30,7 @@ def build(path: Path, layout: Layout = MASKS) -> keras.Model:
 def params(path: Path, policy: Any = "float32") -> Params:
     return Params.model_construct(
         score="iou",
+        score_background=False,
         network=network_options("file", path=str(path)),
         training=TrainingParams(
             average=0.0,
@@ -241,8 +242,8 @@ def halving() -> keras.Model:
         (lambda: pixelwise.network(16, 1), r"own\.keras: takes images of \(16, 16, 1\), .* are \(16, 16, 3\)"),
         (lambda: pixelwise.network(None, 1), r"own\.keras: takes images of \(None, None, 1\), .* are \(16, 16, 3\)"),
         (lambda: pixelwise.network(32), r"own\.keras: takes images of \(32, 32, 3\), .* are \(16, 16, 3\)"),
-        (lambda: classifier(16), r"own\.keras: predicts \(2,\), the masks of the data set are \(16, 16, 1\)"),
-        (halving, r"own\.keras: predicts \(8, 8, 1\), the masks of the data set are \(16, 16, 1\)"),
+        (lambda: classifier(16), r"own\.keras: predicts \(2,\), for the data set it has to be \(16, 16, 1\)"),
+        (halving, r"own\.keras: predicts \(8, 8, 1\), for the data set it has to be \(16, 16, 1\)"),
     ],
 )
 def test_a_network_for_other_pairs_is_refused(tmp_path: Path, make: Callable[[], keras.Model], said: str) -> None:
@@ -252,7 +253,7 @@ def test_a_network_for_other_pairs_is_refused(tmp_path: Path, make: Callable[[],
 def test_a_network_of_several_channels_is_refused(tmp_path: Path) -> None:
     images = keras.Input((16, 16, 3))
     path = saved(keras.Model(images, keras.layers.Conv2D(2, 1)(images)), tmp_path)
-    assert "(None, 16, 16, 2), expected (n, h, w, c) to (n, h, w, 1)" in refusal(path)
+    assert "predicts (16, 16, 2), for the data set it has to be (16, 16, 1)" in refusal(path)
 
 
 def test_a_size_that_a_network_cannot_take_is_refused(tmp_path: Path) -> None:

@@ -53,8 +53,8 @@ def test_tiles_joined_say_of_a_pixel_what_the_whole_would(mapper: Mapper, height
     mapper.cut = cut
     (image,) = random_images(1, height, width, seed=height)
     found = mapper.probabilities(image)
-    assert (found.shape, str(found.dtype)) == ((height, width), "float32")
-    np.testing.assert_allclose(found, pixelwise.probabilities(image / 255, 4), atol=1e-5)
+    assert (found.shape, str(found.dtype)) == ((height, width, 1), "float32")
+    np.testing.assert_allclose(found[:, :, 0], pixelwise.probabilities(image / 255, 4), atol=1e-5)
 
 
 @given(sides, sides, cuts)
@@ -63,7 +63,7 @@ def test_an_image_that_is_scaled_to_be_cut_is_scaled_back(mapper: Mapper, height
     (image,) = random_images(1, height, width, seed=height)
     scaled = scale(image, cut.scaled(height), cut.scaled(width))
     expected = pixelwise.probabilities(scaled / 255, 4).astype(np.float32)[:, :, None]
-    np.testing.assert_allclose(mapper.probabilities(image), scale(expected, height, width)[:, :, 0], atol=1e-5)
+    np.testing.assert_allclose(mapper.probabilities(image), scale(expected, height, width), atol=1e-5)
 
 
 def test_where_tiles_overlap_their_mean_counts(mapper: Mapper, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +76,7 @@ def test_where_tiles_overlap_their_mean_counts(mapper: Mapper, monkeypatch: pyte
     mapper.cut = Cut(SIZE, whole=False, fit="tile", overlap=8)
     image = np.zeros((SIZE, 28, 3), np.uint8)
     image[0, 0], image[0, 27] = 102, 255  # in the first tile, and in the last, which is moved back to column 12
-    row = mapper.probabilities(image)[3]
+    row = mapper.probabilities(image)[3, :, 0]
     expected = [0.4] * 8 + [0.2] * 4 + [(0.4 + 0 + 1) / 3] * 4 + [0.5] * 8 + [1] * 4
     np.testing.assert_allclose(row, expected, atol=1e-6)
 

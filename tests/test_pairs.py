@@ -12,7 +12,7 @@ import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.pairs.layout import Block, Layout
+from stages.pairs.layout import IGNORED, Block, Layout, PixelClass, has_foreground
 from stages.pairs.read import Pairs, prefetch
 from stages.pairs.write import copy_rows, create, finish, write_shard
 from stages.pipeline.errors import UserError
@@ -205,3 +205,30 @@ def test_a_stream_that_is_left_ends_its_thread_and_reads_no_more() -> None:
     stream.close()  # type: ignore[attr-defined]
     assert threading.active_count() == before
     assert len(reads) <= 4
+
+
+CLASSES = [PixelClass("background", 0, "#000000"), PixelClass("road", 7, "#804080"), PixelClass("car", 26, "#00008e")]
+
+
+def test_masks_of_classes_keep_their_classes_and_those_of_a_copy_are_the_same(tmp_path: Path) -> None:
+    images, _ = random_pairs(COUNT)
+    masks = np.random.default_rng(0).choice(np.array([0, 1, 2, IGNORED], np.uint8), (COUNT, 4, 5, 1))
+    opened = write_set(tmp_path / "set.zarr", images, masks, pixel_classes=CLASSES)
+    assert (opened.layout.kind, opened.layout.classes, opened.layout.prediction_shape) == ("classes", 3, (4, 5, 3))
+    assert opened.classes == CLASSES
+    assert np.array_equal(opened.read(range(COUNT)).targets, masks)
+    copy_rows(opened, np.array([5, 2]), tmp_path / "copy.zarr", {"core_of": opened.attributes})
+    copied = Pairs(tmp_path / "copy.zarr")
+    assert copied.classes == CLASSES
+    assert np.array_equal(copied.read([0, 1]).targets, masks[[5, 2]])
+
+
+def test_masks_of_0_and_1_have_no_classes(tmp_path: Path) -> None:
+    opened = write_set(tmp_path / "set.zarr", *random_pairs(COUNT))
+    assert (opened.layout.kind, opened.classes) == ("masks", [])
+
+
+def test_foreground_is_any_class_that_is_not_ignored() -> None:
+    masks = np.zeros((4, 3, 3, 1), np.uint8)
+    masks[1, 1, 1], masks[2, 0, 0], masks[3, 0, 0], masks[3, 2, 2] = 2, IGNORED, IGNORED, 1
+    assert has_foreground(masks).tolist() == [False, True, False, True]

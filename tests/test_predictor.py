@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from stages.learning.predictor import Predictor
+from stages.learning.scores import ClassFit
+from stages.pairs.layout import IGNORED, PixelClass
 from stages.pairs.read import Pairs
 from stages.pipeline.errors import UserError
 from tests import pixelwise
@@ -124,3 +126,38 @@ def test_features_of_labels_are_the_inputs_of_the_last_layer(labels: Predictor) 
     scaled = labels.pairs.read([5, 1]).images / np.float32(255)
     expected = keras.Model(labels.network.input, labels.network.layers[-2].output)(scaled)
     np.testing.assert_allclose(labels.features([5, 1]), expected, rtol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def classes(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+    """Of masks of classes, some pixels ignored: a network that sees each pixel alone."""
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (COUNT, SIZE, SIZE, 3), np.uint8)
+    targets = random.choice(np.array([0, 1, 2, IGNORED], np.uint8), (COUNT, SIZE, SIZE, 1))
+    named = [PixelClass(str(place), place, "#000000") for place in range(CLASSES)]
+    pairs = write_set(tmp_path_factory.mktemp("classes") / "pairs.zarr", images, targets, pixel_classes=named)
+    keras.utils.set_random_seed(1)
+    given = keras.Input((SIZE, SIZE, 3))
+    return Predictor(keras.Model(given, keras.layers.Conv2D(CLASSES, 1, activation="softmax")(given)), pairs)
+
+
+def test_pixels_of_classes_are_counted_without_the_ignored_ones(classes: Predictor) -> None:
+    found = probabilities_of(classes, list(range(COUNT))).argmax(axis=3)
+    truth = classes.pairs.read(range(COUNT)).targets[..., 0]
+    (fit,) = classes.fits(range(COUNT))
+    assert isinstance(fit, ClassFit)
+    counted = truth != IGNORED
+    for number in range(CLASSES):
+        true, said = (truth == number) & counted, (found == number) & counted
+        for kind, expected in zip(fit, (true & said, said & ~true, true & ~said), strict=True):
+            np.testing.assert_array_equal(kind[:, number], expected.sum(axis=(1, 2)))
+
+
+def test_ratings_of_classes_are_their_formulas(classes: Predictor) -> None:
+    predicted = probabilities_of(classes, [3, 0])
+    entropy = -(predicted * np.log(predicted)).sum(axis=3).mean(axis=(1, 2))
+    np.testing.assert_allclose(classes.uncertainty([3, 0])[:, 0], entropy, rtol=1e-4)
+    masks = classes.pairs.read([3, 0]).targets[..., 0]
+    truth = np.eye(CLASSES)[np.where(masks == IGNORED, 0, masks)]
+    errors = ((predicted - truth) ** 2).sum(axis=3) * (masks != IGNORED)
+    np.testing.assert_allclose(classes.error_norm([3, 0])[:, 0], np.sqrt(errors.sum(axis=(1, 2))), rtol=1e-4)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.learning.scores import SCORES, LabelFit, MaskFit, PixelCounts, dice, iou, tiered_iou
+from stages.learning.scores import ClassFit, LabelFit, MaskFit, PixelCounts, dice, iou, score_of, tiered_iou
 
 MASK_SCORES = ("tiered_iou", "iou", "dice")
 counts_of_pixels = st.tuples(*[st.integers(0, 70_000)] * 4)
@@ -92,14 +92,14 @@ def test_the_edges_of_the_tiered_iou(hit: int, union: int, expected: float, kind
 @pytest.mark.parametrize("score", MASK_SCORES)
 @pytest.mark.parametrize(("false", "expected"), [(0, 1.0), (1, 0.0), (500, 0.0)])
 def test_an_empty_true_mask_scores_one_only_if_nothing_is_predicted(score: str, false: int, expected: float) -> None:
-    assert SCORES[score](MaskFit(one(0, false, 0, 100))).item() == expected
+    assert score_of(score)(MaskFit(one(0, false, 0, 100))).item() == expected
 
 
 @pytest.mark.parametrize(("score", "perfect"), [("tiered_iou", 1.1), ("iou", 1.0), ("dice", 1.0)])
 def test_a_perfect_prediction_scores_the_best_and_none_the_worst(score: str, perfect: float) -> None:
-    assert SCORES[score](MaskFit(one(40, 0, 0, 60))).item() == perfect
-    assert SCORES[score](MaskFit(one(0, 0, 40, 60))).item() == 0
-    assert SCORES[score](MaskFit(one(0, 40, 40, 20))).item() == 0
+    assert score_of(score)(MaskFit(one(40, 0, 0, 60))).item() == perfect
+    assert score_of(score)(MaskFit(one(0, 0, 40, 60))).item() == 0
+    assert score_of(score)(MaskFit(one(0, 40, 40, 20))).item() == 0
 
 
 @given(counts_of_pixels)
@@ -129,13 +129,13 @@ def test_soft_counts_are_scored_by_the_sums_of_probabilities() -> None:
 @given(counts_of_pixels)
 def test_no_score_passes_its_best(counts: tuple[int, int, int, int]) -> None:
     for name, best in (("tiered_iou", 1.1), ("iou", 1.0), ("dice", 1.0)):
-        assert 0 <= SCORES[name](MaskFit(one(*counts))).item() <= best
+        assert 0 <= score_of(name)(MaskFit(one(*counts))).item() <= best
 
 
 def test_a_class_is_hit_where_no_other_is_as_likely() -> None:
     fit = LabelFit(np.array([0.4, 0.4, 0.3, 1.0]), np.array([0.3, 0.4, 0.6, 0.0]))
-    assert SCORES["hit_rate"](fit).tolist() == [1, 0, 0, 1]
-    assert SCORES["true_probability"](fit).tolist() == [0.4, 0.4, 0.3, 1.0]
+    assert score_of("hit_rate")(fit).tolist() == [1, 0, 0, 1]
+    assert score_of("true_probability")(fit).tolist() == [0.4, 0.4, 0.3, 1.0]
 
 
 def test_a_table_of_fits_tells_them_again() -> None:
@@ -144,3 +144,40 @@ def test_a_table_of_fits_tells_them_again() -> None:
     assert masks.table().tolist() == [[1, 2, 3, 4, 0.5, 0.25, 3, 1, 0.125]]
     assert MaskFit.from_table(masks.table()) == masks
     assert LabelFit.from_table(labels.table()) == labels
+
+
+def classes(*pairs: tuple[list[int], list[int]], count: int = 3) -> ClassFit:
+    """The fit of true and predicted classes of pixels."""
+    truth, found = (np.eye(count)[np.array(part)] for part in zip(*pairs, strict=True))
+    both = (truth * found).sum(axis=1)
+    return ClassFit(both, found.sum(axis=1) - both, truth.sum(axis=1) - both)
+
+
+@pytest.mark.parametrize("name", MASK_SCORES)
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=60))
+def test_one_class_beside_the_background_scores_as_a_mask_does(name: str, pixels: list[tuple[int, int]]) -> None:
+    truth, found = (list(part) for part in zip(*pixels, strict=True))
+    of_mask = score_of(name)(MaskFit(count((truth, found)))).item()
+    assert score_of(name)(classes((truth, found), count=2)).item() == pytest.approx(of_mask, abs=1e-15)
+
+
+def test_classes_are_scored_by_the_mean_or_the_worst_of_those_that_are_there() -> None:
+    fit = classes(
+        ([1, 1, 2, 2, 0, 0], [1, 1, 2, 0, 0, 0]),  # all of class 1, half of class 2
+        ([1, 1, 0, 0, 0, 0], [1, 1, 2, 0, 0, 0]),  # class 2 is nowhere, and found
+        ([1, 1, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0]),  # class 2 is nowhere, and not found
+        ([0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0]),
+    )
+    assert score_of("iou")(fit).tolist() == pytest.approx([0.75, 0.5, 1, 1])
+    assert score_of("worst_class_iou")(fit).tolist() == pytest.approx([0.5, 0, 1, 1])
+    assert score_of("dice")(fit).tolist() == pytest.approx([(1 + 2 / 3) / 2, 0.5, 1, 1])
+    assert score_of("tiered_iou")(fit).tolist() == pytest.approx([0.55, 0.55, 1.1, 1])
+    assert fit.closeness().tolist() == score_of("iou")(fit).tolist()
+    assert ClassFit.from_table(fit.table()).table().tolist() == fit.table().tolist()
+
+
+def test_the_background_is_one_of_the_classes_if_it_is_asked_for() -> None:
+    fit = classes(([1, 1, 0, 0], [1, 0, 0, 0]))
+    assert score_of("iou")(fit).item() == 0.5
+    assert score_of("iou", background=True)(fit).item() == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert score_of("worst_class_iou", background=True)(fit).item() == 0.5

@@ -72,7 +72,7 @@ def choose(learner: Learner, state: Strides, settings: Settings) -> Iterator[Str
 """
 TOY_SCORE = """
 
-SCORES["mine"] = _of_labels(lambda fit: fit.true - fit.other)
+OF_LABELS["mine"] = lambda fit: fit.true - fit.other
 """
 
 

@@ -3,6 +3,7 @@
 import keras
 from keras import layers
 
+from stages.networks.shared.layers import probabilities
 from stages.pairs.layout import Layout
 from stages.pipeline.params.sections import NetworkParams
 
@@ -22,5 +23,4 @@ def build(options: NetworkParams, layout: Layout) -> keras.Model:
     x = layers.Conv2DTranspose(filters, 3, strides=2, padding="same")(x)
     x = layers.Concatenate()([x, fine])
     x = layers.Conv2D(filters, 3, padding="same", activation="relu")(x)
-    probabilities = layers.Conv2D(1, 1, activation="sigmoid", dtype="float32")(x)
-    return keras.Model(images, probabilities, name="tiny")
+    return keras.Model(images, probabilities(x, layout), name="tiny")

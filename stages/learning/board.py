@@ -64,7 +64,8 @@ class Board:
             return
         scale = 255 if block.images.dtype == np.uint8 else 1
         for step, (image, target) in enumerate(zip(block.images, block.targets, strict=True), first):
-            views = [image, target.astype(image.dtype) * scale] if target.ndim == 3 else [image]
+            brightest = max(1, target.max(initial=1))  # of a class, or of ignored pixels
+            views = [image, (target / brightest * scale).astype(image.dtype)] if target.ndim == 3 else [image]
             picture = np.concatenate([_as_rgb(view) for view in views], axis=1) * (255 // scale)
             tf.raw_ops.WriteImageSummary(
                 writer=self._writer,

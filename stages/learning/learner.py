@@ -13,7 +13,7 @@ from stages.learning.optimizers import Adam
 from stages.learning.predictor import Predictor, as_fit, in_blocks
 from stages.learning.protocol import PREDICTION_BATCH, Epoch, Verified
 from stages.learning.saving import load_with_optimizer, save_network, variables_of
-from stages.learning.scores import SCORES
+from stages.learning.scores import score_of
 from stages.learning.statistics import BatchStatistics
 from stages.learning.tensorflow import precision_policy
 from stages.learning.training import TrainingStep
@@ -45,7 +45,7 @@ class Learner(Predictor):
     pairs : Pairs
         The set.
     params : Params
-        ``score`` and of ``training`` all but the learning rate and the precision are used.
+        ``score``, ``score_background``, and of ``training`` all but the learning rate and the precision are used.
     batch_size : int
         Pairs of a training step.
     plain : bool
@@ -66,7 +66,7 @@ class Learner(Predictor):
         self.batch_size = batch_size
         self.after_batch: Callable[[], None] = lambda: None
         self._under_way: EpochUnderWay | None = None
-        self._pair_score = SCORES[params.score]
+        self._pair_score = score_of(params.score, params.score_background)
         self._seed = params.training.seed
         self._estimates = params.training.statistics == "estimated"
         self._statistics = BatchStatistics(self, batch_size)

@@ -13,6 +13,7 @@ from stages.datasets.shared.image import Range, read_image
 from stages.datasets.shared.tiles import Cut, crop, scale
 from stages.learning.protocol import PREDICTION_BATCH
 from stages.learning.tensorflow import set_up_tensorflow
+from stages.pairs.layout import MASK_THRESHOLD
 from stages.pairs.read import Pairs
 from stages.pipeline import paths
 from stages.pipeline.errors import UserError
@@ -30,17 +31,29 @@ class Mapped(NamedTuple):
         Path of the image below its folder.
     image : ndarray of uint8 or float32, shape (h, w, c)
         Pixels as the core stores its own.
-    probabilities : ndarray of float32, shape (h, w)
-        Probability of each pixel to belong to the mask; where tiles overlap, their mean.
+    probabilities : ndarray of float32, shape (h, w, 1 or classes)
+        Probability of each pixel to belong to the mask, or to each class; where tiles overlap, their mean.
     """
 
     path: str
     image: np.ndarray
     probabilities: np.ndarray
 
+    @property
+    def mask(self) -> np.ndarray:
+        """The predicted mask: 0 and 1, or the likeliest class of each pixel; uint8, shape (h, w)."""
+        one = self.probabilities.shape[2] == 1
+        likeliest = self.probabilities[:, :, 0] > MASK_THRESHOLD if one else self.probabilities.argmax(axis=2)
+        return np.asarray(likeliest, np.uint8)
+
 
 class Mapper:
     """The core's network as it maps images to probabilities.
+
+    Attributes
+    ----------
+    classes : list of PixelClass
+        What it tells apart, the background first; empty where it predicts masks of 0 and 1.
 
     Raises
     ------
@@ -50,14 +63,14 @@ class Mapper:
 
     def __init__(self) -> None:
         core = Pairs(paths.CORE)
-        if core.layout.classes is not None:
+        if core.layout.kind == "labels":
             raise UserError(f"{paths.CORE}: its pairs have labels; this command is for networks that predict masks")
         set_up_tensorflow()
         # These import TensorFlow, which takes seconds that bad input need not wait for.
         from stages.learning.predictor import Predictor
         from stages.learning.saving import load_network
 
-        self.layout = core.layout
+        self.layout, self.classes = core.layout, core.classes
         self.values = Range(**core.attributes["core_of"].get("values", {}))
         self.cut = Cut.of(DatasetParams.model_construct(**core.attributes["core_of"]["parameters"]))
         self._predictor = Predictor(load_network(paths.CORE_MODEL), core)
@@ -77,24 +90,25 @@ class Mapper:
             yield Mapped(path, image, self.probabilities(image))
 
     def probabilities(self, image: np.ndarray) -> np.ndarray:
-        """Probability of each pixel of an image (h, w, c) to belong to the mask; float32, shape (h, w)."""
+        """Probabilities of each pixel of an image (h, w, c); float32, shape (h, w, 1 or classes)."""
         cut, (height, width) = self.cut, image.shape[:2]
         grid = cut.grid(height, width)
         if not len(grid):  # no reason to leave a new image out
             cut = cut._replace(whole=False, fit="pad")
             grid = cut.grid(height, width)
         scaled = scale(image, cut.scaled(height), cut.scaled(width))
-        total = np.zeros((scaled.shape[0] + cut.size, scaled.shape[1] + cut.size), np.float32)
-        count = np.zeros_like(total)
+        padded = scaled.shape[0] + cut.size, scaled.shape[1] + cut.size
+        total = np.zeros((*padded, self.layout.prediction_shape[2]), np.float32)
+        count = np.zeros((*padded, 1), np.float32)
         for start in range(0, len(grid), PREDICTION_BATCH):
             places = grid[start : start + PREDICTION_BATCH].tolist()
             tiles = np.stack([crop(scaled, top, left, cut.size) for top, left in places])
             for (top, left), found in zip(places, self._predictor.map(tiles), strict=True):
                 part = slice(top, top + cut.size), slice(left, left + cut.size)
-                total[part] += found[:, :, 0]
+                total[part] += found
                 count[part] += 1
-        joined = (total / np.maximum(count, 1))[: scaled.shape[0], : scaled.shape[1], None]
-        return scale(joined, height, width)[:, :, 0]
+        joined = (total / np.maximum(count, 1))[: scaled.shape[0], : scaled.shape[1]]
+        return scale(joined, height, width)
 
 
 def read_arguments(command: str, description: str, target: str, words: Sequence[str] | None) -> tuple[Path, Path]:

@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from stages.learning.protocol import PREDICTION_BATCH
-from stages.learning.scores import Fit, LabelFit, MaskFit, PixelCounts
-from stages.pairs.layout import MASK_THRESHOLD, Block
+from stages.learning.scores import ClassFit, Fit, LabelFit, MaskFit, PixelCounts
+from stages.pairs.layout import IGNORED, MASK_THRESHOLD, Block
 from stages.pairs.read import Pairs
 from stages.pairs.shapes import shapes_of
 from stages.pipeline.errors import UserError
@@ -22,7 +22,7 @@ class Predictor:
     Parameters
     ----------
     network : keras.Model
-        From images of the set, scaled to [0, 1], to probabilities, of masks or of classes as the set's targets are.
+        From images of the set, scaled to [0, 1], to probabilities, of what its targets are.
     pairs : Pairs
         The set.
 
@@ -72,7 +72,7 @@ class Predictor:
 
         Returns
         -------
-        ndarray of float32, shape (n, h, w, 1) or (n, classes)
+        ndarray of float32, shape (n, h, w, 1), (n, h, w, classes) or (n, classes)
             Probabilities.
         """
         return np.asarray(self._map_step(images).numpy())
@@ -82,7 +82,7 @@ class Predictor:
 
         Returns
         -------
-        ndarray of float32, shape (n, h, w, 1) or (n, classes)
+        ndarray of float32, shape (n, h, w, 1), (n, h, w, classes) or (n, classes)
             Probabilities; in float32 networks their last bits can differ from those of `map`, since TensorFlow
             multiplies by the reciprocal of the scale within a graph.
         """
@@ -120,7 +120,7 @@ class Predictor:
         Returns
         -------
         ndarray of float64, shape (n, 1)
-            For masks over all pixels, for labels over all classes.
+            For masks over all pixels and classes, ignored pixels left out; for labels over all classes.
         """
         return self._rate(self._error_step, positions)
 
@@ -143,7 +143,7 @@ class Predictor:
         UserError
             If the pairs have labels.
         """
-        if self.pairs.layout.classes is not None:
+        if self.pairs.layout.kind == "labels":
             raise UserError(f"{self.pairs.path}: its pairs have labels; this strategy chooses by the shapes of masks")
         return shapes_of(self.pairs.read(positions).targets)
 
@@ -174,16 +174,18 @@ def in_blocks(positions: np.ndarray, size: int) -> list[np.ndarray]:
 
 
 def compare(targets: tf.Tensor, predicted: tf.Tensor) -> tf.Tensor:
-    """Sums for masks, or probabilities for classes, from which scores are computed: float32, a row a pair."""
+    """Sums for masks, or probabilities for labels, from which scores are computed: float32, a row a pair."""
     if predicted.shape.rank == 2:
         return _probabilities(targets, predicted)
+    if predicted.shape[-1] > 1:
+        return _count_classes(targets, predicted)
     return _count(targets, predicted > MASK_THRESHOLD)
 
 
 def _measure(targets: tf.Tensor, predicted: tf.Tensor) -> list[tf.Tensor]:
-    """The result of `compare`; for masks also the same sums of raw probabilities, and the spread of these."""
+    """The result of `compare`; for masks of 0 and 1 also these sums of raw probabilities, and the spread of these."""
     sums = [compare(targets, predicted)]
-    if predicted.shape.rank == 2:
+    if predicted.shape[-1] > 1:
         return sums
     return [*sums, _count(targets, predicted), tf.math.reduce_std(predicted, axis=(1, 2))]
 
@@ -197,6 +199,22 @@ def _count(masks: tf.Tensor, predicted: tf.Tensor) -> tf.Tensor:
     return tf.stack([tf.reduce_sum(x, axis=(1, 2, 3)) for x in (truth * predicted, truth, predicted)], axis=1)
 
 
+def _count_classes(masks: tf.Tensor, predicted: tf.Tensor) -> tf.Tensor:
+    """Pixels of each class in both masks, in the true and in the predicted one; float32 of shape (n, 3, classes)."""
+    classes = predicted.shape[-1]
+    truth, found = tf.cast(masks[..., 0], tf.int32), tf.argmax(predicted, axis=-1, output_type=tf.int32)
+    counted = truth != IGNORED
+    first = tf.range(tf.shape(truth)[0])[:, None, None] * classes
+    total = tf.shape(truth)[0] * classes
+
+    def count(of: tf.Tensor, where: tf.Tensor) -> tf.Tensor:
+        places = tf.where(where, first + of, -1)  # what has no place is left out of the sums
+        return tf.reshape(tf.math.unsorted_segment_sum(tf.ones_like(places), places, total), (-1, classes))
+
+    sums = (count(truth, counted & (truth == found)), count(truth, counted), count(found, counted))
+    return tf.cast(tf.stack(sums, axis=1), tf.float32)
+
+
 def _probabilities(labels: tf.Tensor, predicted: tf.Tensor) -> tf.Tensor:
     """Probabilities of each image's class and of the likeliest other one; float32 of shape (n, 2)."""
     true = tf.one_hot(labels[:, 0], predicted.shape[1])
@@ -206,6 +224,9 @@ def _probabilities(labels: tf.Tensor, predicted: tf.Tensor) -> tf.Tensor:
 def as_fit(sums: list[tf.Tensor], block: Block) -> Fit:
     """The fit of a block from the result of `compare` or of `_measure`."""
     arrays = [each.numpy().astype(np.float64) for each in sums]
+    if arrays[0].ndim == 3:
+        both, truth, predicted = np.moveaxis(arrays[0], 1, 0)
+        return ClassFit(both, predicted - both, truth - both)
     if arrays[0].shape[1] == len(LabelFit._fields):
         return LabelFit.from_table(arrays[0])
     pixels = math.prod(block.targets.shape[1:])
@@ -223,15 +244,20 @@ def _uncertainty(_: tf.Tensor, predicted: tf.Tensor) -> tf.Tensor:
     if predicted.shape.rank == 2:
         first, second = tf.unstack(tf.math.top_k(predicted, 2).values, axis=1)
         return (1 - (first - second))[:, None]
+    if predicted.shape[-1] > 1:
+        return -tf.reduce_mean(tf.reduce_sum(tf.math.xlogy(predicted, predicted), axis=3, keepdims=True), axis=(1, 2))
     entropy = tf.math.xlogy(predicted, predicted) + tf.math.xlogy(1 - predicted, 1 - predicted)
     return -tf.reduce_mean(entropy, axis=(1, 2))
 
 
 def _error_norm(targets: tf.Tensor, predicted: tf.Tensor) -> tf.Tensor:
-    of_classes = predicted.shape.rank == 2
-    truth = tf.one_hot(targets[:, 0], predicted.shape[1]) if of_classes else tf.cast(targets, tf.float32)
+    if predicted.shape[-1] == 1:
+        error = predicted - tf.cast(targets, tf.float32)
+    else:
+        truth = tf.one_hot(targets[..., 0], predicted.shape[-1])
+        error = (predicted - truth) * tf.reduce_sum(truth, axis=-1, keepdims=True)  # 0 where a pixel is ignored
     axes = list(range(1, predicted.shape.rank))
-    return tf.sqrt(tf.reduce_sum((predicted - truth) ** 2, axis=axes))[:, None]
+    return tf.sqrt(tf.reduce_sum(error**2, axis=axes))[:, None]
 
 
 def _pooled(_: tf.Tensor, features: tf.Tensor) -> tf.Tensor:

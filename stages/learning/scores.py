@@ -1,5 +1,8 @@
 """Scores of predictions: of masks by the pixels that they share with the true ones, of labels by their probability.
 
+Masks of classes have the scores of masks of 0 and 1 class by class, and of a pair the mean, or the worst, of the
+classes that are in its true mask or in the predicted one; a pair without any class but the background scores 1.
+
 Scores are computed in float64 from counts, so that the steps of the tiered IoU fall where the formula puts them,
 whatever the precision and the device of the network. They lie between 0 and 1.1, the tiered IoU of equal masks: the
 distribution of scores, in `BINS`, relies on that.
@@ -59,6 +62,32 @@ class MaskFit(NamedTuple):
         return iou(self.mask)
 
 
+class ClassFit(NamedTuple):
+    """Pixels of each kind by pair and class, the background first: three arrays of float64, shape (n, classes)."""
+
+    true_positive: np.ndarray
+    false_positive: np.ndarray
+    false_negative: np.ndarray
+
+    def table(self) -> np.ndarray:
+        """A row a pair: float64 of shape (n, 3 · classes)."""
+        return np.concatenate(self, axis=1)
+
+    @classmethod
+    def from_table(cls, table: np.ndarray) -> Self:
+        """The fit that a `table` was made of."""
+        return cls(*np.split(table, 3, axis=1))
+
+    def ious(self) -> np.ndarray:
+        """The IoU of each class; float64, shape (n, classes), NaN where it is in neither mask."""
+        union = sum(self)
+        return np.where(union > 0, self.true_positive / np.where(union > 0, union, 1), np.nan)
+
+    def closeness(self) -> np.ndarray:
+        """The mean IoU without the background; float64, shape (n,)."""
+        return mean_of_present(self.ious()[:, 1:])
+
+
 class LabelFit(NamedTuple):
     """Probabilities of the true class and of the likeliest other one, in [0, 1]; float64, shape (n,) each."""
 
@@ -79,9 +108,13 @@ class LabelFit(NamedTuple):
         return self.true
 
 
-Fit = MaskFit | LabelFit
+Fit = MaskFit | ClassFit | LabelFit
 Score = Callable[[Fit], np.ndarray]
-FITS: dict[str, type[MaskFit] | type[LabelFit]] = {"masks": MaskFit, "labels": LabelFit}
+FITS: dict[str, type[MaskFit] | type[ClassFit] | type[LabelFit]] = {
+    "masks": MaskFit,
+    "classes": ClassFit,
+    "labels": LabelFit,
+}
 
 
 def iou(counts: PixelCounts) -> np.ndarray:
@@ -125,8 +158,35 @@ def dice(counts: PixelCounts) -> np.ndarray:
     ndarray of float64, shape (n,)
         In [0, 1].
     """
-    overlap = iou(counts)
+    return dice_of(iou(counts))
+
+
+def dice_of(overlap: np.ndarray) -> np.ndarray:
+    """The Dice coefficient that goes with an IoU."""
     return np.asarray(2 * overlap / (1 + overlap))
+
+
+def mean_of_present(values: np.ndarray) -> np.ndarray:
+    """Mean over classes; 1 where none is present.
+
+    Parameters
+    ----------
+    values : ndarray of float64, shape (n, classes)
+        A value a class; NaN where it is not present.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+    """
+    present = np.isfinite(values)
+    count = present.sum(axis=1)
+    return np.asarray(np.where(count == 0, 1, np.where(present, values, 0).sum(axis=1) / np.maximum(count, 1)))
+
+
+def worst_of_present(values: np.ndarray) -> np.ndarray:
+    """Least value of the classes, 1 where none is present; the arguments are those of `mean_of_present`."""
+    least = np.where(np.isfinite(values), values, np.inf).min(axis=1)
+    return np.asarray(np.where(np.isfinite(least), least, 1))
 
 
 def hit_rate(fit: LabelFit) -> np.ndarray:
@@ -150,29 +210,47 @@ def true_probability(fit: LabelFit) -> np.ndarray:
     return np.asarray(fit.true, dtype=np.float64)
 
 
-def _of_masks(score: Callable[[PixelCounts], np.ndarray]) -> Score:
-    def of_fit(fit: Fit) -> np.ndarray:
-        assert isinstance(fit, MaskFit)
-        return score(fit.mask)
+Overlap = Callable[[np.ndarray], np.ndarray]  # from the IoU of classes to their score
+Join = Callable[[np.ndarray], np.ndarray]  # from the scores of classes to that of their pair
 
-    return of_fit
-
-
-def _of_labels(score: Callable[[LabelFit], np.ndarray]) -> Score:
-    def of_fit(fit: Fit) -> np.ndarray:
-        assert isinstance(fit, LabelFit)
-        return score(fit)
-
-    return of_fit
-
-
-SCORES: dict[str, Score] = {
-    "tiered_iou": _of_masks(tiered_iou),
-    "iou": _of_masks(iou),
-    "dice": _of_masks(dice),
-    "hit_rate": _of_labels(hit_rate),
-    "true_probability": _of_labels(true_probability),
+# What makes the scores of masks of 0 and 1, of classes, and of labels.
+OF_MASKS: dict[str, Callable[[PixelCounts], np.ndarray]] = {"tiered_iou": tiered_iou, "iou": iou, "dice": dice}
+OF_CLASSES: dict[str, tuple[Overlap, Join]] = {
+    "tiered_iou": (tier, mean_of_present),
+    "iou": (np.asarray, mean_of_present),
+    "dice": (dice_of, mean_of_present),
+    "worst_class_iou": (np.asarray, worst_of_present),
 }
+OF_LABELS: dict[str, Callable[[LabelFit], np.ndarray]] = {"hit_rate": hit_rate, "true_probability": true_probability}
+
+
+def score_of(name: str, background: bool = False) -> Score:
+    """A score by its name.
+
+    Parameters
+    ----------
+    name : str
+        A key of `OF_MASKS`, `OF_CLASSES` or `OF_LABELS`.
+    background : bool
+        Whether the background counts as one of the classes.
+
+    Returns
+    -------
+    callable
+        From a fit of n pairs to float64 of shape (n,).
+    """
+
+    def score(fit: Fit) -> np.ndarray:
+        if isinstance(fit, MaskFit):
+            return OF_MASKS[name](fit.mask)
+        if isinstance(fit, LabelFit):
+            return OF_LABELS[name](fit)
+        of_class, join = OF_CLASSES[name]
+        return join(of_class(fit.ious()[:, 0 if background else 1 :]))
+
+    return score
+
+
 BINS = np.round(np.arange(0, 1.2, 0.1), 1)  # the steps of the tiered IoU; scores of other kinds fall between
 
 

@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from stages.networks.shared.layers import convolve
+from stages.networks.shared.layers import convolve, probabilities
 from stages.pairs.layout import Layout
 from stages.pipeline.params.sections import NetworkParams
 
@@ -48,8 +48,7 @@ def build(options: NetworkParams, layout: Layout) -> keras.Model:
     if options.head_filters:
         x = _normalize(convolve(x, options.head_filters, 3, options), options)
     x = layers.Dropout(rate * SKIP_DROPOUT)(x)
-    probabilities = layers.Conv2D(1, 1, activation="sigmoid", dtype="float32")(x)
-    return keras.Model(images, probabilities, name="bn_unet")
+    return keras.Model(images, probabilities(x, layout), name="bn_unet")
 
 
 def _normalize(x: keras.KerasTensor, options: NetworkParams) -> keras.KerasTensor:

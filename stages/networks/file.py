@@ -21,6 +21,7 @@ MODULES = re.compile(
     r"|losses)|\.src\.(models|ops)\..+)?"
 )
 
+ROUNDING = 1e-2  # of the sum of a pixel's probabilities, in any precision
 SMALL = 0.1  # a layer that scales by less is meant for images of 0 to 255
 
 
@@ -52,14 +53,15 @@ def build(options: NetworkParams, layout: Layout) -> keras.Model:
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"{path}: does not take images of {layout.image_shape}: {reason}") from None
         network.set_weights(weights)
-    if network.output_shape[1:] != layout.target_shape:
+    if network.output_shape[1:] != layout.prediction_shape:
         raise UserError(
-            f"{path}: predicts {network.output_shape[1:]}, the masks of the data set are {layout.target_shape}"
+            f"{path}: predicts {network.output_shape[1:]}, for the data set it has to be {layout.prediction_shape}"
         )
     if any(isinstance(layer, keras.layers.Rescaling) and np.max(layer.scale) < SMALL for layer in network.layers):
         raise UserError(f"{path}: scales its images down by a layer of its own; here they come in [0, 1] already")
     if options.output == "logits":
-        return keras.Model(network.inputs, keras.layers.Activation("sigmoid", dtype="float32")(network.outputs[0]))
+        activation = "softmax" if layout.classes else "sigmoid"
+        return keras.Model(network.inputs, keras.layers.Activation(activation, dtype="float32")(network.outputs[0]))
     _require_probabilities(path, network)
     return network
 
@@ -71,7 +73,12 @@ def _require_probabilities(path: Path, network: keras.Model) -> None:
     if predicted.min() < 0 or predicted.max() > 1:
         raise UserError(
             f"{path}: predicts values from {predicted.min():.3g} to {predicted.max():.3g}, allowed are "
-            "probabilities in [0, 1]; network.output=logits puts a sigmoid behind it"
+            "probabilities in [0, 1]; network.output=logits puts a sigmoid, or a softmax of classes, behind it"
+        )
+    if predicted.shape[-1] > 1 and abs(predicted.sum(axis=-1) - 1).max() > ROUNDING:
+        raise UserError(
+            f"{path}: predicts classes whose probabilities do not add up to 1 in each pixel; "
+            "network.output=logits puts a softmax behind it"
         )
 
 

@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from stages.networks.shared.layers import convolve
+from stages.networks.shared.layers import convolve, probabilities
 from stages.pairs.layout import Layout
 from stages.pipeline.params.sections import NetworkParams
 
@@ -40,5 +40,4 @@ def build(options: NetworkParams, layout: Layout) -> keras.Model:
 
     if options.head_filters:
         x = convolve(x, options.head_filters, 3, options)
-    probabilities = layers.Conv2D(1, 1, activation="sigmoid", dtype="float32")(x)
-    return keras.Model(images, probabilities, name="plain_unet")
+    return keras.Model(images, probabilities(x, layout), name="plain_unet")

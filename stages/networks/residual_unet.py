@@ -3,6 +3,7 @@
 import keras
 from keras import layers
 
+from stages.networks.shared.layers import probabilities
 from stages.pairs.layout import Layout
 from stages.pipeline.params.sections import NetworkParams
 
@@ -37,8 +38,7 @@ def build(options: NetworkParams, layout: Layout) -> keras.Model:
         x = _residual_level(x, filters * 2**level, momentum)
 
     x = layers.Dropout(rate / 2)(x)
-    probabilities = layers.Conv2D(1, 1, activation="sigmoid", dtype="float32")(x)
-    return keras.Model(images, probabilities, name="residual_unet")
+    return keras.Model(images, probabilities(x, layout), name="residual_unet")
 
 
 def _residual_level(x: keras.KerasTensor, filters: int, momentum: float) -> keras.KerasTensor:

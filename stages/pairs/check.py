@@ -11,7 +11,18 @@ from typing import Any
 import numpy as np
 
 from stages.pairs import shards
-from stages.pairs.layout import CLASSES, COMPRESSION, FORMAT, VERSION, Layout, Origins, arrays_of, shard_path
+from stages.pairs.layout import (
+    CLASSES,
+    COMPRESSION,
+    FORMAT,
+    VERSION,
+    ClassesOf,
+    Layout,
+    Origins,
+    PixelClass,
+    arrays_of,
+    shard_path,
+)
 from stages.pipeline.errors import UserError
 from stages.pipeline.files import read_file
 
@@ -81,7 +92,10 @@ def read_layout(path: Path) -> Layout:
             f"{path / 'images' / 'zarr.json'}: {_short(dtype)} {_short(shape)}, "
             "expected uint8 or float32 (n, height, width, channels)"
         )
-    layout = Layout(shape[0], (shape[1], shape[2], shape[3]), dtype, _read_classes(path))
+    labels = (path / "labels").exists()
+    classes = _read_classes(path / ("labels" if labels else "masks"))
+    classes_of: ClassesOf = "pixels" if classes and not labels else "images"
+    layout = Layout(shape[0], (shape[1], shape[2], shape[3]), dtype, classes, classes_of)
     for name, pair_shape, pair_dtype in arrays_of(layout):
         codecs = ["bytes", "zstd", "crc32c"] if COMPRESSION[name] == "zstd" else ["bytes", "crc32c"]
         expected = {
@@ -96,13 +110,28 @@ def read_layout(path: Path) -> Layout:
 
 
 def _read_classes(path: Path) -> int | None:
-    """The number of classes of a set's labels; None if it has no labels."""
-    if not (path / "labels").exists():
-        return None
-    attributes: Any = _read_metadata(path / "labels", "array").get("attributes")
+    """The number of classes that an array of masks or of labels holds; None for masks of 0 and 1."""
+    attributes: Any = _read_metadata(path, "array").get("attributes")
     classes = attributes.get("classes") if isinstance(attributes, dict) else None
+    if classes is None and path.name == "masks":
+        return None
     if type(classes) is not int or not 2 <= classes <= CLASSES:
-        raise UserError(f"{path / 'labels' / 'zarr.json'}: classes {_short(classes)}, expected 2 to {CLASSES}")
+        raise UserError(f"{path / 'zarr.json'}: classes {_short(classes)}, expected 2 to {CLASSES}")
+    return classes
+
+
+def read_pixel_classes(path: Path, attributes: Mapping[str, Any], layout: Layout) -> list[PixelClass]:
+    """The classes of a set's pixels, after checking that they are named; none where it has no such classes."""
+    if layout.kind != "classes":
+        return []
+    # A core has the attributes of the set that it was taken from in one of its own.
+    found = attributes.get("core_of", attributes).get("classes")
+    try:
+        classes = [PixelClass(str(name), int(value), str(color)) for name, value, color in found]
+    except (TypeError, ValueError):
+        classes = []
+    if len(classes) != layout.classes:
+        raise UserError(f"{path / 'zarr.json'}: damaged: expected the names of {layout.classes} classes")
     return classes
 
 

@@ -1,17 +1,17 @@
 """Layout of a set of pairs in Zarr: its arrays, and the files that hold them.
 
 A set is a Zarr v3 group with the arrays ``images`` (n, h, w, c) and ``masks`` (n, h, w, 1), or ``labels`` (n, 1) in
-their place, a chunk a pair, many chunks a shard; ``checksums`` (n, 2), the CRC-32C of each pair's two chunks, which
-tells a damaged, swapped or missing shard from a good one; for a set taken from another, ``rows`` (n,), where its
-pairs stood there; and for one that comes from files, ``tiles`` (n, 4) with the file, top, left and page of each pair,
-and ``files``, the names of these as JSON.
+their place, a chunk a pair, many chunks a shard; masks hold 0 and 1, or the class of each pixel. ``checksums`` (n, 2),
+the CRC-32C of each pair's two chunks, tells a damaged, swapped or missing shard from a good one; for a set taken from
+another there is ``rows`` (n,), where its pairs stood there; and for one that comes from files, ``tiles`` (n, 4) with
+the file, top, left and page of each pair, and ``files``, the names of these as JSON.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,7 @@ VERSION = 2
 # A shard is a file that DVC hashes and one worker holds: few of them, none of them large.
 SHARD_ROWS = 512
 CLASSES = 256
+IGNORED = 255  # in masks of classes: a pixel that neither trains nor counts
 MASK_THRESHOLD = 0.5  # a pixel of a greater probability is predicted to belong to the mask
 # Noise does not compress and costs time in trying; masks shrink a hundredfold.
 COMPRESSION = {"images": "raw", "masks": "zstd", "labels": "raw"}
@@ -30,6 +31,18 @@ AXES = {
     "masks": ("pair", "row", "column", "channel"),
     "labels": ("pair", "label"),
 }
+
+
+Kind = Literal["masks", "classes", "labels"]
+ClassesOf = Literal["images", "pixels"]
+
+
+class PixelClass(NamedTuple):
+    """A class of pixels: its name, what stands for it in the files that it comes from, and a colour as ``#ff8000``."""
+
+    name: str
+    value: int
+    color: str
 
 
 class Block(NamedTuple):
@@ -72,13 +85,24 @@ class Layout:
     dtype : {"uint8", "float32"}
         The images' dtype on disk.
     classes : int, optional
-        Number of classes, if targets are labels, which count from 0; otherwise targets are masks of 0 and 1.
+        Number of classes, which count from 0; None for masks of 0 and 1.
+    classes_of : {"images", "pixels"}
+        Whether an image is of a class, its label, or each of its pixels: then targets are masks of classes, 0 for the
+        background, or `IGNORED`.
     """
 
     count: int
     image_shape: tuple[int, int, int]
     dtype: str
     classes: int | None = None
+    classes_of: ClassesOf = field(default="images", repr=False)  # digests go by the text of the others
+
+    @property
+    def kind(self) -> Kind:
+        """What targets are: masks of 0 and 1, masks of classes, or labels."""
+        if self.classes is None:
+            return "masks"
+        return "labels" if self.classes_of == "images" else "classes"
 
     @property
     def scale(self) -> float:
@@ -88,17 +112,17 @@ class Layout:
     @property
     def target(self) -> str:
         """The array that holds the targets: "masks" or "labels"."""
-        return "masks" if self.classes is None else "labels"
+        return "labels" if self.kind == "labels" else "masks"
 
     @property
     def target_shape(self) -> tuple[int, ...]:
         """Shape of a mask, (height, width, 1), or of a label, (1,)."""
-        return (*self.image_shape[:2], 1) if self.classes is None else (1,)
+        return (1,) if self.kind == "labels" else (*self.image_shape[:2], 1)
 
     @property
     def prediction_shape(self) -> tuple[int, ...]:
-        """Shape of the probabilities of a pair: those of a mask, or of the classes."""
-        return self.target_shape if self.classes is None else (self.classes,)
+        """Shape of the probabilities of a pair: (height, width, 1 or classes), or (classes,)."""
+        return (*self.target_shape[:-1], self.classes or 1)
 
     @property
     def shard_rows(self) -> int:
@@ -133,3 +157,9 @@ def arrays_of(layout: Layout) -> list[tuple[str, tuple[int, ...], str]]:
 def shard_path(path: Path, name: str, shard: int) -> Path:
     """The file of a shard of an array."""
     return path.joinpath(name, "c", str(shard), *"0" * (len(AXES[name]) - 1))
+
+
+def has_foreground(targets: np.ndarray) -> np.ndarray:
+    """Tell which masks (n, h, w, 1) hold any pixel of a class other than the background; bool, shape (n,)."""
+    flat = targets.reshape(len(targets), -1)
+    return np.asarray(((flat > 0) & (flat != IGNORED)).any(axis=1))

@@ -19,9 +19,10 @@ from stages.pairs.check import (
     read_column,
     read_layout,
     read_origins,
+    read_pixel_classes,
     restorable,
 )
-from stages.pairs.layout import COMPRESSION, Block, Origins, arrays_of, shard_path
+from stages.pairs.layout import COMPRESSION, IGNORED, Block, Origins, PixelClass, arrays_of, shard_path
 from stages.pipeline.errors import UserError
 
 
@@ -74,6 +75,12 @@ class Pairs:
         return hashlib.sha256(repr(layout).encode() + self._checksums[:count].tobytes()).hexdigest()
 
     @property
+    def classes(self) -> list[PixelClass]:
+        """The classes of pixels, the background first; none for masks of 0 and 1, and for labels."""
+        with restorable(self.path):
+            return read_pixel_classes(self.path, self.attributes, self.layout)
+
+    @property
     def image_checksums(self) -> np.ndarray:
         """CRC-32C of the images of all rows as they are stored; uint32, shape (n,)."""
         return self._checksums[:, 0]
@@ -122,10 +129,7 @@ class Pairs:
         with restorable(self.path):
             for column, (name, _, _) in enumerate(arrays_of(self.layout)):
                 self._fill(name, column, rows, block[column])
-            if self.layout.classes is not None and block.targets.max(initial=0) >= self.layout.classes:
-                raise UserError(
-                    f"{self.path / 'labels'}: damaged: label {block.targets.max()} of {self.layout.classes} classes"
-                )
+            self._require_classes(block.targets)
         return block
 
     def stream(self, blocks: Iterable[Sequence[int] | np.ndarray]) -> Iterator[Block]:
@@ -146,6 +150,15 @@ class Pairs:
             )
             for place, raw in zip(places, chunks, strict=True):
                 out[place] = np.frombuffer(raw, out.dtype).reshape(out.shape[1:])
+
+    def _require_classes(self, targets: np.ndarray) -> None:
+        """Raise if a target is of no class that there is."""
+        classes = self.layout.classes
+        if classes is None or targets.max(initial=0) < classes:
+            return
+        wrong = targets[(targets >= classes) & ((targets != IGNORED) | (self.layout.kind == "labels"))]
+        if len(wrong):
+            raise UserError(f"{self.path / self.layout.target}: damaged: class {wrong[0]} of {classes} classes")
 
     def _index(self, name: str, shard: int) -> np.ndarray:
         if (name, shard) not in self._indexes:

@@ -3,14 +3,16 @@
 import numpy as np
 from skimage.measure import label, regionprops
 
+from stages.pairs.layout import IGNORED
+
 
 def shapes_of(masks: np.ndarray) -> np.ndarray:
-    """Measure the objects of masks, which are the regions of pixels that touch each other.
+    """Measure the objects of masks, which are the regions of pixels of one class that touch each other.
 
     Parameters
     ----------
     masks : ndarray of uint8, shape (n, h, w, 1)
-        1 in the foreground.
+        1 in the foreground, or classes.
 
     Returns
     -------
@@ -19,7 +21,7 @@ def shapes_of(masks: np.ndarray) -> np.ndarray:
         any other shape: the scale-invariant shape complexity of Dai et al., *Training-Free Dataset Pruning for Instance
         Segmentation*, 2025.
     """
-    found = [regionprops(label(mask[:, :, 0])) for mask in masks]
+    found = [regionprops(label(np.where(mask == IGNORED, 0, mask)[:, :, 0])) for mask in masks]
     return np.array(
         [
             (

@@ -44,10 +44,10 @@ def create(path: Path, layout: Layout, attributes: Mapping[str, Any]) -> None:
             compressors=_compressors(COMPRESSION[name]),
             dimension_names=AXES[name],
         )
-        if name == "labels":
-            array.attrs["classes"] = layout.classes
-        else:
+        if name != "labels":
             array.attrs["scale"] = layout.scale if name == "images" else 1.0
+        if name != "images" and layout.classes:
+            array.attrs["classes"] = layout.classes
 
 
 def write_shard(path: Path, layout: Layout, shard: int, block: Block) -> np.ndarray:

@@ -26,7 +26,8 @@ def build_network(options: NetworkParams, layout: Layout, policy: str, seed: int
     Returns
     -------
     keras.Model
-        From images (n, h, w, c) to probabilities, float32: of masks (n, h, w, 1), or of classes (n, classes).
+        From images (n, h, w, c) to probabilities, float32: of masks (n, h, w, 1), of classes of pixels
+        (n, h, w, classes), or of labels (n, classes).
     """
     keras.config.set_dtype_policy(policy)
     keras.utils.set_random_seed(seed % 2**32)

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from stages.pairs.layout import Layout
 from stages.pipeline.params.sections import NetworkParams
 
 
@@ -158,6 +159,12 @@ def convolve(x: keras.KerasTensor, filters: int, size: int, options: NetworkPara
         filters, size, padding="same", activation="relu", kernel_initializer=str(options.initializer)
     )
     return convolution(x)
+
+
+def probabilities(x: keras.KerasTensor, layout: Layout) -> keras.KerasTensor:
+    """Probabilities of each pixel: to belong to the mask, or to each class; float32, (n, h, w, 1 or classes)."""
+    activation = "softmax" if layout.classes else "sigmoid"
+    return keras.layers.Conv2D(layout.classes or 1, 1, activation=activation, dtype="float32")(x)
 
 
 FAST = {

@@ -27,7 +27,8 @@ def read_network(path: Path, with_optimizer: bool = True) -> keras.Model:
     Returns
     -------
     keras.Model
-        From images (n, h, w, c) to probabilities, float32: of masks (n, h, w, 1), or of classes (n, classes).
+        From images (n, h, w, c) to probabilities, float32: of masks (n, h, w, 1), of classes of pixels
+        (n, h, w, classes), or of labels (n, classes).
 
     Raises
     ------
@@ -70,15 +71,16 @@ def _is_finite(values: np.ndarray) -> bool:
 
 
 def _check_network(network: Any) -> None:
-    """Raise if a model does not take images to masks or classes, or a weight is NaN or infinite."""
+    """Raise if a model does not take images to masks or labels, or a weight is NaN or infinite."""
     if not isinstance(network, keras.Model):
         raise UserError(f"it holds a {type(network).__name__}")
     shapes, dtypes = (network.input_shape, network.output_shape), {tensor.dtype for tensor in network.outputs}
-    of_masks = len(shapes[0]) == 4 and shapes[1] == (*shapes[0][:3], 1)
-    of_classes = len(shapes[0]) == 4 and len(shapes[1]) == 2
-    if not (of_masks or of_classes) or dtypes != {"float32"}:
+    of_masks = len(shapes[0]) == len(shapes[1]) == 4 and shapes[1][:3] == shapes[0][:3]
+    of_labels = len(shapes[0]) == 4 and len(shapes[1]) == 2
+    if not (of_masks or of_labels) or dtypes != {"float32"}:
         raise UserError(
-            f"it takes {shapes[0]} to {shapes[1]}, expected (n, h, w, c) to (n, h, w, 1) or (n, classes) in float32"
+            f"it takes {shapes[0]} to {shapes[1]}, expected (n, h, w, c) to (n, h, w, 1), (n, h, w, classes) or "
+            "(n, classes) in float32"
         )
     optimizer = getattr(network, "optimizer", None)  # one that was never compiled has not even the attribute
     variable = find_not_finite([*network.variables, *(optimizer.variables if optimizer else [])])

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from stages.pairs.layout import has_foreground
 from stages.pairs.read import Pairs
 from stages.pairs.tables import Choice, read_choices, read_rows
 from stages.pipeline import paths
@@ -102,13 +103,12 @@ def open_pool(options: SelectParams, filled: int = 0) -> Pool:
 
 def _filled_first(pairs: Pairs, rows: np.ndarray, count: int) -> np.ndarray:
     """Some rows, those of the first pairs with foreground at the front."""
-    if pairs.layout.classes is not None:
+    if pairs.layout.kind == "labels":
         raise UserError(f"seed_training.with_foreground is true, allowed is false for the labels of {pairs.path}")
     found: list[int] = []
     for start in range(0, len(rows), BLOCK):
         part = rows[start : start + BLOCK]
-        filled = pairs.read_rows(part).targets.reshape(len(part), -1).any(axis=1)
-        found = [*found, *part[filled].tolist()][:count]
+        found = [*found, *part[has_foreground(pairs.read_rows(part).targets)].tolist()][:count]
         if len(found) == count:
             return np.concatenate([found, rows[~np.isin(rows, found)]])
     raise UserError(f"{pairs.path}: {len(found)} pairs with foreground, seed_training.count asks for {count}")
