@@ -6,6 +6,7 @@ import shutil
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +40,13 @@ def main(item: str) -> None:
     options = params.dataset
     count = count_from_environment("TRAINCORE_WORKERS")
     source = open_source(options, item)
-    attributes = {"dataset": options.name, "set": item, "parameters": options.model_dump(exclude_none=True)}
+    attributes: dict[str, Any] = {
+        "dataset": options.name,
+        "set": item,
+        "parameters": options.model_dump(exclude_none=True),
+    }
+    if source.classes:
+        attributes["classes"] = [list(each) for each in source.classes]
     if isinstance(source, TileSource):
         attributes["values"] = source.values._asdict()
     inputs = {"files": stamp(Path(options.path))}
@@ -109,7 +116,7 @@ def _start(source: Source) -> None:
 def _write_shard(path: Path, shard: int) -> tuple[np.ndarray, Tally]:
     layout, rows = _source.layout, _source.layout.shard_range(shard)
     block, seen = _source.draw_and_see(rows) if isinstance(_source, TileSource) else (_source.draw(rows), {})
-    tally = Tally.of(block, seen) if layout.classes is None else Tally(len(rows))
+    tally = Tally(len(rows)) if layout.kind == "labels" else Tally.of(block, seen, _source.classes)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(_tally_path(path, shard), tally.plain())  # first, so that no shard is without it
     return write_shard(path, layout, shard, block), tally

@@ -54,6 +54,7 @@ def network_options(name: str, **options: Any) -> NetworkParams:
     """Options of a network: its own defaults but for those given."""
     line = yaml.safe_load((ROOT / "stages/choices.yaml").read_text())["networks"][name]
     own = {key: line.get(key) for key in NetworkParams.model_fields} | {"path": NOTHING}
+    own = {key: value["masks"] if isinstance(value, dict) else value for key, value in own.items()}
     return NetworkParams(**{**own, "name": name, **options})
 
 
@@ -74,7 +75,8 @@ def make_small_project(folder: Path, changes: Mapping[str, Any] = SMALL) -> Path
     add_choice(
         folder,
         "networks",
-        "tiny: {target: masks, loss: bce_dice, score: tiered_iou, size_multiple: 16, base_filters: 8}",
+        "tiny: {target: [masks, classes], loss: {masks: bce_dice, classes: crossentropy_dice}, score: tiered_iou, "
+        "size_multiple: 16, base_filters: 8}",
     )
     (folder / ".dvc").mkdir()
     for name in ("config", ".gitignore", "plots.html"):

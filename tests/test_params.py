@@ -198,6 +198,71 @@ def test_precision_stays_below_the_best_that_the_score_can_be(score: str) -> Non
     )
 
 
+FILES = {"dataset.name": "folder", "dataset.path": "somewhere"}
+
+
+def changed(changes: dict[str, Any]) -> dict[str, Any]:
+    return reduce(lambda values, change: replaced(values, *change), changes.items(), VALUES)
+
+
+@pytest.mark.parametrize(
+    ("changes", "allowed"),
+    [
+        ({"dataset.classes": []}, "dataset.classes is [], allowed is all, or 1 to 254 different names"),
+        ({"dataset.classes": ["a", "a"]}, "allowed is all, or 1 to 254 different names"),
+        ({"dataset.classes": "some"}, "dataset.classes is 'some', allowed is: 'all' or a list"),
+        ({"dataset.classes": ["a"], "dataset.mask_values": [1, 2]}, "a different one for each of 1 dataset.classes"),
+        (
+            {"dataset.classes": ["a"], "dataset.class_colors": ["red"]},
+            "dataset.class_colors is 'red', allowed is a colour",
+        ),
+        (
+            {"dataset.classes": ["a"], "dataset.ignore_value": "red"},
+            "dataset.ignore_value is 'red', allowed is a colour",
+        ),
+        (
+            {"dataset.classes": ["a"], "dataset.class_colors": ["#ff0000"], "dataset.mask_values": [1]},
+            "null where dataset.mask_values tells the classes apart",
+        ),
+        ({"dataset.classes": "all", "dataset.mask_values": [1]}, "names, one for each value or colour"),
+        ({"dataset.classes": "all", "dataset.mask_threshold": 5.0}, "null with dataset.classes"),
+        ({"dataset.class_colors": ["#ff0000"]}, "null without dataset.classes"),
+        ({"dataset.ignore_value": 255}, "null without dataset.classes"),
+        (
+            {"dataset.classes": "all", "training.loss": "bce_dice"},
+            "allowed for the classes of data set folder are: dice, cr",
+        ),
+        ({"score": "worst_class_iou"}, "allowed for the masks of data set folder are: tiered_iou, iou, dice"),
+        (
+            {"dataset.classes": "all", "network.name": "cnn"},
+            "allowed for the classes of data set folder are: residual_unet",
+        ),
+        ({"dataset.name": "airbus", "dataset.classes": "all"}, "null: data set airbus has no such option"),
+    ],
+    ids=str,
+)
+def test_classes_that_do_not_fit_together_are_refused(changes: dict[str, Any], allowed: str) -> None:
+    assert allowed in refusal(changed({**FILES, **changes}))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"dataset.classes": ["ellipse"]}, {"dataset.classes": "all", "dataset.interference": "none"}]
+)
+def test_drawn_pairs_have_the_classes_that_are_drawn(changes: dict[str, Any]) -> None:
+    assert "dataset.classes is" in refusal(changed(changes))
+
+
+def test_nulls_of_a_network_follow_the_kind_of_masks() -> None:
+    params = validate(changed({"dataset.classes": "all", "network.name": "bn_unet"}), CHOICES)
+    assert (params.training.loss, params.score, params.network.head_filters) == (
+        "categorical_crossentropy",
+        "tiered_iou",
+        0,
+    )
+    params = validate(changed({"network.name": "bn_unet"}), CHOICES)
+    assert (params.training.loss, params.score, params.network.head_filters) == ("binary_crossentropy", "tiered_iou", 2)
+
+
 def test_precision_of_the_tiered_iou_may_pass_one() -> None:
     validate(replaced(VALUES, "precision", 1.09), CHOICES)
 
@@ -205,7 +270,7 @@ def test_precision_of_the_tiered_iou_may_pass_one() -> None:
 @pytest.mark.parametrize(
     ("key", "allowed"),
     [
-        ("precison", "precision, tolerance, confidence, score, dataset"),
+        ("precison", "precision, tolerance, confidence, score, score_background, dataset"),
         ("select.first_failure.passs", "scan_size, max_epochs, passes"),
         ("select.batchsize", "strategy, batch_size, order_seed"),
         ("dataset.size", "image_size"),
@@ -397,7 +462,8 @@ def test_a_null_cannot_be_read_without_the_line_that_gives_its_value(
     line = {"stages/choices.yaml": ["networks.${network.name}"]}
     pipeline["stages"]["mine"]["params"] = [*declared, line]  # type: ignore[list-item]
     (workspace / "dvc.yaml").write_text(yaml.safe_dump(pipeline))
-    assert read(load("mine"), key) == CHOICES["networks"]["residual_unet"][key.split(".")[-1]]
+    default = CHOICES["networks"]["residual_unet"][key.split(".")[-1]]
+    assert read(load("mine"), key) == (default["masks"] if isinstance(default, dict) else default)
 
 
 def test_a_given_value_can_be_read_without_the_line_for_null(workspace: Path, change: Change) -> None:

@@ -73,7 +73,7 @@ def source(options: DatasetParams, item: str) -> Airbus:
     _count_overlaps(folder, paths, runs, options.strict)
     cut = Cut.of(options)
     layout, tiles = layout_of(item, headers, left_out, cut, options)
-    return Airbus(folder, layout, Origins([[path] for path in paths], tiles), left_out, cut, values, Rule(), runs)
+    return Airbus(folder, layout, Origins([[path] for path in paths], tiles), left_out, cut, values, Rule(), (), runs)
 
 
 def copy_table(folder: Path, masks: str | None, paths: Iterable[str], target: Path) -> str:

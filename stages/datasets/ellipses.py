@@ -1,8 +1,9 @@
 """Ellipses in noise, with a rectangle or a triangle that does not belong to the mask.
 
 The background is noise of one brightness, the shapes noise of the other; every pixel and channel is drawn for
-itself. The mask is the ellipse. Geometry and noise come from separate random streams of each row, so that a row
-holds the same shapes in both dtypes, and the same pixels in sets of any size.
+itself. The mask is the ellipse; with classes it holds the other shape, too, where that is not over the ellipse.
+Geometry and noise come from separate random streams of each row, so that a row holds the same shapes in both dtypes,
+and the same pixels in sets of any size.
 """
 
 import math
@@ -12,7 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stages.pairs.layout import Block, Layout
+from stages.datasets.shared.classes import BACKGROUND, default_color
+from stages.pairs.layout import Block, Layout, PixelClass
 from stages.pipeline.params.sections import DatasetParams
 
 CHANNELS = 3
@@ -70,7 +72,9 @@ class Ellipses:
     radius_min, radius_max : float
         Range of the ellipse's radii; its centre keeps `radius_max` from the edges.
     interference : {"rectangle", "triangle", "none"}
-        The shape that is drawn but not part of the mask.
+        The shape that is drawn but not part of the mask, unless it is a class.
+    classes : sequence of PixelClass
+        Background, ellipse and the other shape, if masks hold classes.
     """
 
     layout: Layout
@@ -78,6 +82,7 @@ class Ellipses:
     radius_min: float
     radius_max: float
     interference: str
+    classes: Sequence[PixelClass] = ()
     origins: None = None
 
     def draw(self, rows: range) -> Block:
@@ -87,7 +92,7 @@ class Ellipses:
         -------
         Block
             images (n, size, size, 3): uint8 in 0…191 (dark) and 64…255 (bright), or float32 in [0, .75) and
-            [.25, 1); masks (n, size, size, 1) uint8, 1 within the ellipse.
+            [.25, 1); masks (n, size, size, 1) uint8, 1 within the ellipse, with classes 2 within the other shape.
         """
         images = np.empty((len(rows), *self.layout.image_shape), self.layout.dtype)
         masks = np.zeros((len(rows), *self.layout.target_shape), np.uint8)
@@ -134,6 +139,8 @@ class Ellipses:
         if self.interference != "none":
             boxes = _push(_clip(_bounding_boxes(shapes), size), _extents(windows, inside), shapes)
             _draw_interference(self.interference, boxes, shapes.sides, in_shape)
+        if self.classes:
+            masks[(masks == 0) & in_shape[:, :, ::CHANNELS]] = 2
         in_shape ^= ~shapes.bright_shapes[:, None, None]
         return in_shape
 
@@ -153,8 +160,18 @@ def source(options: DatasetParams, item: str) -> Ellipses:
     count: int = getattr(options, f"{item}_count")
     seed: int = getattr(options, f"{item}_seed")
     interference: str = getattr(options, f"{item}_interference") or options.interference
-    layout = Layout(count, (options.image_size, options.image_size, CHANNELS), options.dtype)
-    return Ellipses(layout, seed, options.radius_min, options.radius_max, interference)
+    classes = _classes(options) if options.classes else ()
+    shape = (options.image_size, options.image_size, CHANNELS)
+    layout = Layout(count, shape, options.dtype, len(classes) or None, "pixels" if classes else "images")
+    return Ellipses(layout, seed, options.radius_min, options.radius_max, interference, classes)
+
+
+def _classes(options: DatasetParams) -> list[PixelClass]:
+    """The classes of either set; the other shape has a name that fits all shapes, if the sets have different ones."""
+    shapes = {options.train_interference or options.interference, options.test_interference or options.interference}
+    other = shapes.pop() if len(shapes) == 1 else "other shape"
+    names = (BACKGROUND, "ellipse", other)
+    return [PixelClass(name, place, default_color(place)) for place, name in enumerate(names)]
 
 
 # 192 = 3 · 64: six random bits for the low part, a digit of 0, 1, 2 for the high one. Sixteen random bits give

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.datasets.shared.classes import ClassRule, class_rule
 from stages.datasets.shared.decode import read_header
 from stages.datasets.shared.find import NOT_READ, LeftOut, examine, find_files, image_name_of, match, stem_of
 from stages.datasets.shared.image import Range, choose_range, read_image, require_promised
-from stages.datasets.shared.mask import Rule, Seen, read_mask
+from stages.datasets.shared.mask import Rule, Seen
 from stages.datasets.shared.raster import Header
 from stages.datasets.shared.split import side_of
 from stages.datasets.shared.tiles import Cut, TileSource, layout_of
@@ -27,7 +28,7 @@ class Folder(TileSource):
         """An image and its mask."""
         image, mask = self.origins.files[file]
         pixels = read_image(self.folder / image, self.layout.dtype, self.values, page)
-        return pixels, *read_mask(self.folder / mask, self.rule, page)
+        return pixels, *self.rule.read(self.folder / mask, page)
 
 
 def source(options: DatasetParams, item: str) -> Folder:
@@ -46,15 +47,19 @@ def source(options: DatasetParams, item: str) -> Folder:
     pairs, headers = left_out.broken(pairs, examine(lambda place: _header(folder, *pairs[place]), len(pairs)))
     pairs, headers = left_out.odd(pairs, [image for image, _ in pairs], headers)
     values = choose_range(options.value_range, [folder / image for image, _ in pairs], headers)
+    rule: Rule | ClassRule = Rule(options.mask_values, options.mask_threshold)
+    if options.classes is not None:  # before the sets are parted, so that both have the same
+        masks = [(folder / mask, header.pages) for (_, mask), header in zip(pairs, headers, strict=True)]
+        rule = class_rule(options, masks)
+    classes = rule.classes if isinstance(rule, ClassRule) else ()
     side = side_of(item, [image for image, _ in pairs], options)
     pairs, headers = [pairs[place] for place in side], [headers[place] for place in side]
-    rule = Rule(options.mask_values, options.mask_threshold)
     if not options.strict:  # files are read whole, to know which can be left out
         checked = examine(lambda place: _check(folder, *pairs[place], headers[place], values, rule), len(pairs))
         pairs, headers = left_out.broken(pairs, checked)
     cut = Cut.of(options)
-    layout, tiles = layout_of(item, headers, left_out, cut, options)
-    return Folder(folder, layout, Origins(pairs, tiles), left_out, cut, values, rule)
+    layout, tiles = layout_of(item, headers, left_out, cut, options, classes)
+    return Folder(folder, layout, Origins(pairs, tiles), left_out, cut, values, rule, classes)
 
 
 def _pairs(options: DatasetParams, left_out: LeftOut) -> list[tuple[str, str]]:
@@ -103,12 +108,14 @@ def _header(folder: Path, image: str, mask: str) -> Header | UserError:
     return header
 
 
-def _check(folder: Path, image: str, mask: str, header: Header, values: Range, rule: Rule) -> Header | UserError:
+def _check(
+    folder: Path, image: str, mask: str, header: Header, values: Range, rule: Rule | ClassRule
+) -> Header | UserError:
     """The head of an image, or an error in it or in its mask; both are read whole."""
     try:
         for page in range(header.pages):
             require_promised(folder / image, read_image(folder / image, "uint8", values, page), header)
-            read_mask(folder / mask, rule, page)
+            rule.read(folder / mask, page)
     except UserError as error:
         return error
     return header

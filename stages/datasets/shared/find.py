@@ -21,8 +21,12 @@ from stages.pipeline.machine import cores
 FILES_AT_ONCE = 16  # of a thread, before it takes others
 READ = ", ".join(sorted(ENDINGS))
 NOT_READ = f"not read, allowed are {READ}"
-# What programs put behind the name of an image to name its mask, as Carvana's a_mask.gif.
-MASK_SUFFIX = re.compile(r"[ _-](mask|masks|label|labels|gt|seg|segmentation|groundtruth)$", re.IGNORECASE)
+# What programs put behind the name of an image to name its mask, as Carvana's a_mask.gif and CamVid's a_L.png.
+MASK_SUFFIX = re.compile(
+    r"[ _-](mask|masks|label|labels|gt|seg|segmentation|groundtruth|L|gt(fine|coarse)_(labelids|labeltrainids|color))$",
+    re.IGNORECASE,
+)
+IMAGE_SUFFIX = "_leftImg8bit"  # of Cityscapes, where its masks have such a one
 Result = TypeVar("Result")
 File = TypeVar("File")
 
@@ -172,7 +176,8 @@ def stem_of(path: str) -> str:
 def image_name_of(mask: str, images: dict[str, str]) -> str:
     """The name of the image that a mask belongs to; its own, if there is none."""
     stem = stem_of(mask)
-    return next((name for name in _shorter(stem) if name in images), stem)
+    names = (name for shorter in _shorter(stem) for name in (shorter, shorter + IMAGE_SUFFIX))
+    return next((name for name in names if name in images), stem)
 
 
 def _shorter(stem: str) -> Iterator[str]:

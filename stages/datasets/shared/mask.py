@@ -34,6 +34,10 @@ class Rule(NamedTuple):
     values: Sequence[int] | None = None
     threshold: float | None = None
 
+    def read(self, path: Path, page: int = 0) -> tuple[np.ndarray, "Seen"]:
+        """Read a mask by this rule, see `read_mask`."""
+        return read_mask(path, self, page)
+
 
 ONE_CLASS = Rule()
 
@@ -44,7 +48,7 @@ class Seen(NamedTuple):
     Attributes
     ----------
     values : tuple of int or float
-        Its values, or the first of them.
+        Its values, or the first of them; of a mask of classes their numbers.
     many : bool
         Whether there are more.
     foreground : int
@@ -81,7 +85,7 @@ def read_mask(path: Path, rule: Rule = ONE_CLASS, page: int = 0) -> tuple[np.nda
         If it is broken, in colours, or of more than one class and no rule is given.
     """
     raster = decode(path, page)
-    labels = _one_channel(path, raster.values)
+    labels = one_channel(path, raster.values)
     if not np.isfinite(labels).all():
         raise UserError(f"{path}: values that are not finite")
     by_colour = rule.values is None and raster.palette is not None and _is_black_and_white(raster)
@@ -124,7 +128,14 @@ def _values(labels: np.ndarray) -> tuple[tuple[float, ...], bool]:
     return tuple(found[:LABELS]), len(found) > LABELS
 
 
-def _one_channel(path: Path, values: np.ndarray) -> np.ndarray:
+def one_channel(path: Path, values: np.ndarray) -> np.ndarray:
+    """The values (h, w) of a mask of one channel, or of several that are equal.
+
+    Raises
+    ------
+    UserError
+        If they differ.
+    """
     if values.ndim == 2:
         return values
     colours = values[:, :, :3]

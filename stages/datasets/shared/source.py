@@ -1,9 +1,10 @@
 """A source of pairs, by its name."""
 
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Protocol
 
-from stages.pairs.layout import Block, Layout, Origins
+from stages.pairs.layout import Block, Layout, Origins, PixelClass
 from stages.pipeline.params.sections import DatasetParams
 
 
@@ -13,6 +14,11 @@ class Source(Protocol):
     @property
     def layout(self) -> Layout:
         """The layout of the pairs."""
+        ...
+
+    @property
+    def classes(self) -> Sequence[PixelClass]:
+        """The classes of the pixels, the background first; none where pairs have labels, or masks of 0 and 1."""
         ...
 
     @property

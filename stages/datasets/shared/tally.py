@@ -7,10 +7,11 @@ from typing import Any, Self
 
 import numpy as np
 
+from stages.datasets.shared.classes import BACKGROUND
 from stages.datasets.shared.find import warn
 from stages.datasets.shared.mask import Rule, Seen
 from stages.datasets.shared.tiles import TileSource
-from stages.pairs.layout import Block
+from stages.pairs.layout import IGNORED, Block, PixelClass
 from stages.pipeline.errors import UserError
 
 MOST = 0.98  # share of the files of a folder that may be without foreground, or without background
@@ -26,7 +27,9 @@ class Tally:
     pairs, empty, full : int
         Pairs; those without foreground; those without background.
     foreground, pixels : int
-        Pixels of masks; all of them.
+        Pixels of masks, or of classes other than the background; all of them.
+    classes : dict of str to int
+        Pixels of each class by its name; none for masks of 0 and 1.
     files : dict of str to Seen
         By the names of the files.
     """
@@ -36,20 +39,27 @@ class Tally:
     full: int = 0
     foreground: int = 0
     pixels: int = 0
+    classes: dict[str, int] = field(default_factory=dict)
     files: dict[str, Seen] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, block: Block, files: dict[str, Seen]) -> Self:
+    def of(cls, block: Block, files: dict[str, Seen], classes: Sequence[PixelClass] = ()) -> Self:
         """The tally of some pairs with masks."""
-        masks = block.targets
-        foreground = masks.sum(axis=(1, 2, 3), dtype=np.int64)
-        empty, full = foreground == 0, foreground == masks[:1].size
-        return cls(len(masks), int(empty.sum()), int(full.sum()), int(foreground.sum()), masks.size, files)
+        masks = block.targets.reshape(len(block.targets), -1)
+        foreground = ((masks > 0) & (masks != IGNORED)).sum(axis=1, dtype=np.int64)
+        counted = (masks != IGNORED).sum(axis=1, dtype=np.int64)
+        empty, full = foreground == 0, (foreground == counted) & (counted > 0)
+        held = np.bincount(masks.ravel(), minlength=IGNORED + 1).tolist() if classes else []
+        named = {each.name: held[place] for place, each in enumerate(classes)}
+        return cls(
+            len(masks), int(empty.sum()), int(full.sum()), int(foreground.sum()), int(counted.sum()), named, files
+        )
 
     def add(self, other: "Tally") -> None:
         """Count other pairs, too."""
         for name in ("pairs", "empty", "full", "foreground", "pixels"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.classes = {name: self.classes.get(name, 0) + count for name, count in other.classes.items()}
         self.files |= other.files
 
     def plain(self) -> dict[str, Any]:
@@ -68,19 +78,19 @@ class Tally:
             return {"pairs": self.pairs}
         counts = {"pairs": self.pairs, "empty": self.empty, "full": self.full}
         share = self.foreground / self.pixels
-        if not self.files:
-            return {**counts, "foreground": share}
-        values = Counter(value for seen in self.files.values() for value in seen.values)
-        return {
-            **counts,
-            "foreground": share,
-            "masks": {
+        figures: dict[str, Any] = {**counts, "foreground": share}
+        if self.classes:
+            figures["classes"] = {name: count / self.pixels for name, count in self.classes.items()}
+        if self.files:
+            figures["masks"] = {
                 "files": len(self.files),
                 "empty": sum(not seen.foreground for seen in self.files.values()),
                 "full": sum(seen.foreground == seen.pixels for seen in self.files.values()),
-                "values": {f"{value:g}": count for value, count in sorted(values.items())[:SHOWN]},
-            },
-        }
+            }
+        if self.files and not self.classes:
+            values = Counter(value for seen in self.files.values() for value in seen.values)
+            figures["masks"]["values"] = {f"{value:g}": count for value, count in sorted(values.items())[:SHOWN]}
+        return figures
 
 
 def _as_tuple(value: Any) -> Any:
@@ -105,12 +115,15 @@ def require_sense(source: TileSource, tally: Tally, item: str, strict: bool) -> 
     ------
     UserError
         If masks of 0 and 1 stand beside black and white ones, or none has any of the named values; if ``strict``, also
-        if a named value is in no mask, or nearly all of them are without foreground or without background.
+        if a named value or class is in no mask, or nearly all of them are without foreground or without background.
     """
     files, rule = tally.files, source.rule
-    _require_one_kind(files, rule)
-    if rule.values is not None:
-        _require_named(files, rule.values, item, strict)
+    if source.classes:
+        _require_classes(tally.classes, item, strict)
+    elif isinstance(rule, Rule):
+        _require_one_kind(files, rule)
+        if rule.values is not None:
+            _require_named(files, rule.values, item, strict)
     for what, count in (
         ("foreground", sum(not seen.foreground for seen in files.values())),
         ("background", sum(seen.foreground == seen.pixels for seen in files.values())),
@@ -120,13 +133,24 @@ def require_sense(source: TileSource, tally: Tally, item: str, strict: bool) -> 
             name = next(
                 name for name, seen in files.items() if seen.foreground == (0 if what == "foreground" else seen.pixels)
             )
-            line = (
-                f"{count} of {len(files)} masks of set {item} are without {what}, as {name}; "
-                f"the values in them are {_values_of(files)}"
-            )
+            held = f"the values in them are {_values_of(files)}"
+            if source.classes:
+                held = f"the classes in them are {', '.join(key for key, pixels in tally.classes.items() if pixels)}"
+            line = f"{count} of {len(files)} masks of set {item} are without {what}, as {name}; {held}"
             if strict:
                 raise UserError(f"{line}; dataset.strict=false takes them so")
             warn(line)
+
+
+def _require_classes(pixels: Mapping[str, int], item: str, strict: bool) -> None:
+    """Refuse a class that no mask holds, or warn of it: it can be learnt from the pool alone."""
+    missing = [name for name, count in pixels.items() if not count and name != BACKGROUND]
+    if missing:
+        held = ", ".join(name for name, count in pixels.items() if count)
+        line = f"no mask of set {item} holds {', '.join(missing)}; the classes in them are {held}"
+        if strict and item == "train":
+            raise UserError(f"{line}; dataset.strict=false takes them so")
+        warn(line)
 
 
 def _require_one_kind(files: Mapping[str, Seen], rule: Rule) -> None:

@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from stages.datasets.shared.classes import ClassRule
 from stages.datasets.shared.find import LeftOut, warn
 from stages.datasets.shared.image import Range
 from stages.datasets.shared.mask import Rule, Seen
 from stages.datasets.shared.raster import Header
-from stages.pairs.layout import Block, Layout, Origins
+from stages.pairs.layout import Block, Layout, Origins, PixelClass
 from stages.pipeline.errors import UserError
 from stages.pipeline.opencv import open_cv
 from stages.pipeline.params.sections import DatasetParams
@@ -89,8 +90,10 @@ class TileSource(ABC):
         The rules by which the images are cut.
     values : Range
         The stored values that are brought to 0 and to 1.
-    rule : Rule
-        The pixels of a file that belong to the mask.
+    rule : Rule or ClassRule
+        The pixels of a file that belong to the mask, or to each class.
+    classes : sequence of PixelClass
+        The classes of the pixels, the background first; none for masks of 0 and 1.
     """
 
     folder: Path
@@ -99,7 +102,8 @@ class TileSource(ABC):
     left_out: LeftOut
     cut: Cut
     values: Range
-    rule: Rule
+    rule: Rule | ClassRule
+    classes: Sequence[PixelClass]
 
     @abstractmethod
     def read(self, file: int, page: int) -> tuple[np.ndarray, np.ndarray, Seen]:
@@ -140,7 +144,12 @@ class TileSource(ABC):
 
 
 def layout_of(
-    item: str, headers: Sequence[Header], left_out: LeftOut, cut: Cut, options: DatasetParams
+    item: str,
+    headers: Sequence[Header],
+    left_out: LeftOut,
+    cut: Cut,
+    options: DatasetParams,
+    classes: Sequence[PixelClass] = (),
 ) -> tuple[Layout, np.ndarray]:
     """The layout of the pairs of a side, and the tile of each.
 
@@ -156,6 +165,8 @@ def layout_of(
         The rules by which they are cut.
     options : DatasetParams
         ``train_count`` or ``test_count``, and ``dtype`` are used.
+    classes : sequence of PixelClass
+        Of their pixels; none for masks of 0 and 1.
 
     Returns
     -------
@@ -176,7 +187,8 @@ def layout_of(
             f"allowed is null or at most {len(tiles)}, the tiles of the images to {item}"
         )
     tiles = tiles[:count]
-    return Layout(len(tiles), (cut.size, cut.size, headers[0].channels), options.dtype), tiles
+    shape = (cut.size, cut.size, headers[0].channels)
+    return Layout(len(tiles), shape, options.dtype, len(classes) or None, "pixels" if classes else "images"), tiles
 
 
 def tiles_of(headers: Sequence[Header], left_out: LeftOut, cut: Cut) -> np.ndarray:

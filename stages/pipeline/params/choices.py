@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 FILE = Path("stages/choices.yaml")
 
-Target = Literal["masks", "labels"]
+Target = Literal["masks", "classes", "labels"]  # of pairs: masks of 0 and 1, masks of classes, a label an image
+Targets = Annotated[list[Target], BeforeValidator(lambda value: value if isinstance(value, list) else [value])]
 
 
 class Line(BaseModel):
@@ -18,9 +19,12 @@ class Line(BaseModel):
 
 
 class DatasetLine(Line):
-    """A source of pairs; no count means all that there are. Folds are those of stage ``judge``."""
+    """A source of pairs; no count means all that there are. Folds are those of stage ``judge``.
 
-    target: Target
+    Of several targets the first is that of most pairs; ``dataset.classes`` asks for "classes".
+    """
+
+    target: Targets
     image_size: Any
     train_count: Any
     test_count: Any
@@ -30,9 +34,12 @@ class DatasetLine(Line):
 
 
 class NetworkLine(Line):
-    """A network, and the options that it has."""
+    """A network, and the options that it has.
 
-    target: Target
+    A value can be several, one for each kind of pairs.
+    """
+
+    target: Targets
     loss: Any
     score: Any
     size_multiple: int = Field(gt=0)
@@ -48,7 +55,7 @@ class NetworkLine(Line):
 class StrategyLine(Line):
     """A way to choose, the seed network that it needs, and how networks learn for it.
 
-    A value can be two, one for pairs with masks and one for pairs with labels.
+    A value can be several, one for each kind of pairs.
     """
 
     goal: Literal["learn", "try", "skip"]
@@ -62,13 +69,13 @@ class StrategyLine(Line):
 class LossLine(Line):
     """A loss."""
 
-    target: Target
+    target: Targets
 
 
 class ScoreLine(Line):
     """A score of a pair, and the best that a pair can have."""
 
-    target: Target
+    target: Targets
     best: float = Field(gt=0)
 
 
@@ -132,6 +139,14 @@ def line_of(key: str, values: Mapping[str, Any]) -> str:
     return f"{NAMES[chooser]}.{get(values, chooser)}"
 
 
+def target_of(values: Mapping[str, Any], choices: Choices) -> Target | None:
+    """What the pairs of the chosen data set have beside an image; None where there is no such set."""
+    line = choices.datasets.get(get(values, "dataset.name"))
+    if line is None:
+        return None
+    return line.target[0] if get(values, "dataset.classes") is None else "classes"
+
+
 def resolve(values: Mapping[str, Any], choices: Choices) -> tuple[dict[str, Any], set[str]]:
     """Replace nulls by the defaults of the chosen lines.
 
@@ -144,7 +159,7 @@ def resolve(values: Mapping[str, Any], choices: Choices) -> tuple[dict[str, Any]
     """
     resolved = {key: dict(value) if isinstance(value, Mapping) else value for key, value in values.items()}
     nulls = set()
-    pairs_of = getattr(choices.datasets.get(get(values, "dataset.name")), "target", None)
+    pairs_of = target_of(values, choices)
     for key, chooser in DEFAULTS.items():
         *sections, name = key.split(".")
         target: Any = resolved.get(sections[0]) if sections else resolved

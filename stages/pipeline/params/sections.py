@@ -61,7 +61,19 @@ class DatasetParams(Section):
     path: str = Field(description="folder of your files, or of Fashion-MNIST's; `stages/none` stands for no folder")
     images: str | None = Field(description="glob pattern of the images below `path`")
     masks: str | None = Field(description="glob pattern of the masks below `path`; for `airbus` the path of its table")
-    mask_values: list[int] | None = Field(description="values of a label image that make the mask, as `[1,3]`")
+    mask_values: list[int] | None = Field(
+        description="values of a label image that make the mask, as `[1,3]`; with `classes` those of the classes"
+    )
+    classes: Literal["all"] | list[str] | None = Field(
+        description="names of the classes of pixels, as `[road,car]`, in the order of `mask_values` or `class_colors`, "
+        "else of the values 1, 2, …; `all` takes what the masks hold; `null` makes masks of one class"
+    )
+    class_colors: list[str] | None = Field(
+        description="in place of values: the colours of the classes in colour masks, as `['#804080','#00008e']`"
+    )
+    ignore_value: int | str | None = Field(
+        description="with classes: the value, or the colour, of pixels that neither train nor count, as `255`"
+    )
     mask_threshold: float | None = Field(
         ge=-(2**31), le=2**32, description="in place of values: what is above it in a file belongs to the mask"
     )
@@ -90,7 +102,7 @@ class NetworkParams(Section):
 
     name: str = Field(
         description="for masks `residual_unet` (the article's), `bn_unet`, `plain_unet`, `file` (your own); "
-        "for classes `dense`, `cnn`"
+        "for labels `dense`, `cnn`"
     )
     base_filters: int | None = Field(ge=1, le=1024, description="filters of the first level")
     dropout: float | None = Field(ge=0, lt=1, description="full rate of dropout, in steps of 1/256")
@@ -111,7 +123,8 @@ class TrainingParams(Section):
 
     learning_rate: float = Field(gt=0, le=10, description="learning rate of Adam")
     loss: str = Field(
-        description="for masks `bce_dice`, `binary_crossentropy`, `dice`; for classes `categorical_crossentropy`"
+        description="for masks `bce_dice`, `binary_crossentropy`, `dice`; for masks of classes `crossentropy_dice`, "
+        "`categorical_crossentropy`, `dice`; for labels `categorical_crossentropy`"
     )
     average: float = Field(
         ge=0,
@@ -200,12 +213,12 @@ class SelectParams(Section):
 
 
 class JudgeParams(Section):
-    """How chosen pairs are judged by networks that did not learn them."""
+    """How pairs are judged by networks that did not learn them."""
 
     folds: int = Field(
         ge=0,
         le=100,
-        description="parts of the pool; the chosen pairs of each are judged by a network that learns the other parts. "
+        description="parts of the pool; the pairs of each are judged by a network that learns the other parts. "
         "`0` is for masks that are right for certain, as drawn ones",
     )
     steps: int = Field(ge=1, le=INT_MAX, description="training steps of each of these networks, of 20 pairs")
@@ -237,8 +250,10 @@ class Params(Section):
     tolerance: float = Field(gt=0, le=1, description="a pair fails when its score is below `precision · tolerance`")
     confidence: float = Field(gt=0, lt=1, description="confidence of the bounds on the share of fresh pairs that fail")
     score: str = Field(
-        description="score of a pair: for masks `tiered_iou`, `iou`, `dice`; for classes `hit_rate`, `true_probability`"
+        description="score of a pair: for masks `tiered_iou`, `iou`, `dice`, of several classes their mean, or "
+        "`worst_class_iou`; for labels `hit_rate`, `true_probability`"
     )
+    score_background: bool = Field(description="whether the background counts as a class in these means")
     dataset: DatasetParams
     network: NetworkParams
     training: TrainingParams

@@ -11,13 +11,25 @@ from pydantic import BaseModel, Field, ValidationError, create_model
 
 from stages.pipeline.errors import UserError
 from stages.pipeline.params import choices as choices_file
-from stages.pipeline.params.choices import DEFAULTS, NAMES, NETWORK_OPTIONS, Choices, get, resolve
+from stages.pipeline.params.choices import DEFAULTS, NAMES, NETWORK_OPTIONS, Choices, get, resolve, target_of
 from stages.pipeline.params.sections import NOTHING, DatasetParams, Params, SelectParams
 
 FILE = Path("params.yaml")
 
+COLOR = re.compile(r"#[0-9a-fA-F]{6}")
+MOST_CLASSES = 254  # beside the background; 255 stands for ignored pixels
+
 # Keys that mean nothing to pairs that do not come from files, and can be null.
-_FILE_KEYS = ("images", "masks", "mask_values", "mask_threshold", "test_pattern", "group_pattern")
+_FILE_KEYS = (
+    "images",
+    "masks",
+    "mask_values",
+    "class_colors",
+    "ignore_value",
+    "mask_threshold",
+    "test_pattern",
+    "group_pattern",
+)
 
 
 def validate(values: Any, lines: Any) -> Params:
@@ -44,6 +56,7 @@ def validate(values: Any, lines: Any) -> Params:
         raise _refusal(None, values, "a mapping of parameters")
     choices = _check_choices(lines)
     _check_names(FILE, values, choices)
+    _check_targets(values, choices)
     resolved, nulls = resolve(values, choices)
     model = model_of(tuple(choices.strategies))
     try:
@@ -76,7 +89,8 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> tuple[str, str]:
     # A misspelt key is unknown under one name and missing under the other: the former says more. A null that was not
     # replaced says least, since the name that its default hangs on is wrong then.
     unknown = ("extra_forbidden", "invalid_key")
-    errors = [(".".join(map(str, each["loc"])), each) for each in error.errors()]
+    # Of a value that can be of several kinds, the place ends in the kind.
+    errors = [(".".join(str(part) for part in each["loc"] if "[" not in str(part)), each) for each in error.errors()]
     key, first = min(errors, key=lambda each: (each[0] in DEFAULTS, each[1]["type"] not in unknown))
     if first["type"] in unknown:
         for name in first["loc"][:-1]:
@@ -84,7 +98,8 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> tuple[str, str]:
         return key, f"unknown parameter {_show(key)}, allowed are {', '.join(model.model_fields)}"
     if first["type"] == "missing":
         return key, f"parameter {key!r} is missing, add it (null is the default where there is one)"
-    allowed = first["msg"].removeprefix("Input should be ").replace("valid ", "").replace("a integer", "an integer")
+    said = (each["msg"].removeprefix("Input should be ") for other, each in errors if other == key)
+    allowed = " or ".join(dict.fromkeys(said)).replace("valid ", "").replace("a integer", "an integer")
     return key, f"{key} is {_show(first['input'])}, allowed is: {allowed}"
 
 
@@ -113,13 +128,17 @@ def _check_names(path: Path, values: Mapping[str, Any], choices: Choices) -> Non
 
 
 def _check_targets(values: Mapping[str, Any], choices: Choices) -> None:
-    """Check that network, loss and score are for what the data set holds."""
+    """Check that network, loss and score are for what the data set holds, as far as they are given."""
     data = get(values, "dataset.name")
-    target = choices.datasets[data].target
+    target = target_of(values, choices)
+    if target is None:
+        return
+    if target not in choices.datasets[data].target:
+        raise _refusal("dataset.classes", get(values, "dataset.classes"), f"null: data set {data} has no such option")
     for key in ("network.name", "training.loss", "score"):
         lines, name = getattr(choices, NAMES[key]), get(values, key)
-        if lines[name].target != target:
-            allowed = ", ".join(other for other, line in lines.items() if line.target == target)
+        if name is not None and target not in lines[name].target:
+            allowed = ", ".join(other for other, line in lines.items() if target in line.target)
             raise UserError(f"{FILE}: {key} is {name!r}, allowed for the {target} of data set {data} are: {allowed}")
 
 
@@ -137,7 +156,7 @@ def _check_together(params: Params, choices: Choices) -> None:
     if params.precision >= best:
         raise _refusal("precision", params.precision, f"0 < precision < {best} for score {params.score}")
     data, network, select = params.dataset, params.network, params.select
-    if params.training.augmentation != "none" and choices.datasets[data.name].target == "labels":
+    if params.training.augmentation != "none" and choices.datasets[data.name].target == ["labels"]:
         raise _refusal("training.augmentation", params.training.augmentation, f"none for the labels of {data.name}")
     multiple = choices.networks[network.name].size_multiple
     if data.image_size % multiple:
@@ -167,6 +186,10 @@ def _check_source(data: DatasetParams, pairs: str) -> None:
         _check_radii(data)
         if data.path != NOTHING:
             raise _refusal("dataset.path", data.path, f"{NOTHING}: the pairs of {data.name} are drawn")
+        shapes = {data.interference, data.train_interference, data.test_interference} - {None}
+        if data.classes is not None and (data.classes != "all" or shapes == {"none"}):
+            allowed = "null, or with another shape beside the ellipse 'all'"
+            raise _refusal("dataset.classes", data.classes, allowed)
     if pairs == "files":
         _check_files(data)
         return
@@ -185,6 +208,7 @@ def _check_files(data: DatasetParams) -> None:
     values = data.mask_values
     if values is not None and not (values and all(-(2**31) <= value < 2**32 for value in values)):
         raise _refusal("dataset.mask_values", values, "null or integers of up to 32 bits")
+    _check_classes(data)
     if values is not None and data.mask_threshold is not None:
         raise _refusal(
             "dataset.mask_threshold", data.mask_threshold, "null where dataset.mask_values says what the mask is"
@@ -202,6 +226,33 @@ def _check_files(data: DatasetParams) -> None:
             raise UserError(f"{FILE}: dataset.{key} is {_show(pattern)}: {error}") from None
         if groups is not None and found != groups:
             raise _refusal(f"dataset.{key}", pattern, "a regular expression with one group")
+
+
+def _check_classes(data: DatasetParams) -> None:
+    """Check the names of classes, and what stands for them in files."""
+    if data.classes is None:
+        for key in ("class_colors", "ignore_value"):
+            if getattr(data, key) is not None:
+                raise _refusal(f"dataset.{key}", getattr(data, key), "null without dataset.classes")
+        return
+    if data.mask_threshold is not None:
+        raise _refusal("dataset.mask_threshold", data.mask_threshold, "null with dataset.classes")
+    colors = data.class_colors
+    for key, given in (("class_colors", colors or []), ("ignore_value", [data.ignore_value])):
+        for color in given:
+            if isinstance(color, str) and not COLOR.fullmatch(color):
+                raise _refusal(f"dataset.{key}", color, "a colour as '#ff8000'")
+    if colors is not None and data.mask_values is not None:
+        raise _refusal("dataset.class_colors", colors, "null where dataset.mask_values tells the classes apart")
+    if isinstance(data.classes, str):
+        if data.mask_values is not None or colors is not None:
+            raise _refusal("dataset.classes", data.classes, "names, one for each value or colour")
+        return
+    if not data.classes or len(set(data.classes)) < len(data.classes) or len(data.classes) > MOST_CLASSES:
+        raise _refusal("dataset.classes", data.classes, f"all, or 1 to {MOST_CLASSES} different names")
+    for key, told in (("mask_values", data.mask_values), ("class_colors", colors)):
+        if told is not None and (len(told) != len(data.classes) or len(set(told)) < len(told)):
+            raise _refusal(f"dataset.{key}", told, f"a different one for each of {len(data.classes)} dataset.classes")
 
 
 def _check_radii(data: DatasetParams) -> None:

@@ -1,0 +1,180 @@
+"""Masks of classes in files, as Cityscapes, VOC, CamVid and LabelMe write them: what becomes of each pixel."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from stages.datasets.shared.classes import ClassRule, default_color
+from stages.pairs.layout import IGNORED, PixelClass
+from tests.damage import refused
+from tests.files import noise, save
+from tests.sources import SIZE, drawn, opened, refusal
+
+VALUES = np.zeros((SIZE, SIZE), np.uint8)
+VALUES[2:6], VALUES[6:8, :4], VALUES[12:] = 7, 26, 255
+ROAD, CAR, VOID = (128, 64, 128), (0, 0, 142), (224, 224, 192)
+
+
+def make(folder: Path, mask: np.ndarray | Image.Image, name: str = "a.png", image: str = "a.png") -> Path:
+    """A folder of one pair."""
+    save(folder / "images" / image, noise(SIZE, SIZE))
+    path = folder / "masks" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mask.save(path) if isinstance(mask, Image.Image) else save(path, mask)
+    return folder
+
+
+def palette_image(values: np.ndarray) -> Image.Image:
+    image = Image.fromarray(values).convert("P")
+    colors = np.zeros((256, 3), np.uint8)
+    colors[7], colors[26], colors[255] = ROAD, CAR, VOID
+    image.putpalette(colors.tobytes())
+    return image
+
+
+def in_colours(values: np.ndarray) -> np.ndarray:
+    colors = np.zeros((256, 3), np.uint8)
+    colors[7], colors[26], colors[255] = ROAD, CAR, VOID
+    return colors[values]
+
+
+EXPECTED = np.select([VALUES == 7, VALUES == 26, VALUES == 255], [1, 2, IGNORED], 0)
+BY_VALUE = {"classes": ["road", "car"], "mask_values": [7, 26], "ignore_value": 255}
+BY_COLOUR = {"classes": ["road", "car"], "class_colors": ["#804080", "#00008e"], "ignore_value": "#e0e0c0"}
+
+
+@pytest.mark.parametrize(
+    ("mask", "options"),
+    [
+        (VALUES, BY_VALUE),
+        (np.repeat(VALUES[:, :, None], 3, axis=2), BY_VALUE),
+        (palette_image(VALUES), BY_VALUE),
+        (VALUES, {"classes": "all", "ignore_value": 255}),
+        (palette_image(VALUES), {"classes": "all", "ignore_value": 255}),
+        (in_colours(VALUES), BY_COLOUR),
+        (palette_image(VALUES), BY_COLOUR),
+        (np.dstack([in_colours(VALUES), np.full(VALUES.shape, 255, np.uint8)]), BY_COLOUR),
+    ],
+    ids=["grey", "grey RGB", "palette", "all grey", "all of a palette", "colours", "colours of a palette", "RGBA"],
+)
+def test_each_pixel_gets_the_place_of_its_class(tmp_path: Path, mask: Any, options: dict[str, Any]) -> None:
+    folder = make(tmp_path, mask)
+    assert np.array_equal(drawn(folder, **options).targets[0, :, :, 0], EXPECTED)
+    found = opened(folder, **options)
+    assert (found.layout.classes, found.layout.kind) == (3, "classes")
+    assert found.classes[0] == PixelClass("background", 0, "#000000")
+
+
+def test_all_classes_of_colour_masks_are_named_by_their_colours_in_order(tmp_path: Path) -> None:
+    folder = make(tmp_path, in_colours(VALUES))
+    names = [each.name for each in opened(folder, classes="all", ignore_value="#e0e0c0").classes]
+    assert names == ["background", "#00008e", "#804080"]
+    mask = drawn(folder, classes="all", ignore_value="#e0e0c0").targets[0, :, :, 0]
+    assert np.array_equal(mask, np.select([VALUES == 26, VALUES == 7, VALUES == 255], [1, 2, IGNORED], 0))
+
+
+def test_all_classes_are_those_of_both_sets_with_the_colours_of_their_palettes(tmp_path: Path) -> None:
+    make(tmp_path, palette_image(np.where(VALUES == 26, 7, VALUES % 255).astype(np.uint8)))
+    make(tmp_path, palette_image(np.where(VALUES == 26, 26, 0).astype(np.uint8)), "b.png", "b.png")
+    options: dict[str, Any] = {"classes": "all", "test_pattern": "b.png"}
+    train, test = (opened(tmp_path, item, **options) for item in ("train", "test"))
+    assert train.classes == test.classes
+    assert train.classes[1:] == [PixelClass("7", 7, "#804080"), PixelClass("26", 26, "#00008e")]
+
+
+def test_names_alone_stand_for_the_values_from_1_and_with_the_background_from_0(tmp_path: Path) -> None:
+    mask = np.arange(SIZE * SIZE, dtype=np.uint8).reshape(SIZE, SIZE) % 3
+    folder = make(tmp_path, mask)
+    for names in (["road", "car"], ["background", "road", "car"]):
+        found = opened(folder, classes=names)
+        assert [tuple(each) for each in found.classes] == [
+            ("background", 0, "#000000"),
+            ("road", 1, default_color(1)),
+            ("car", 2, default_color(2)),
+        ]
+        assert np.array_equal(found.draw(range(1)).targets[0, :, :, 0], mask)
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("aachen_1_leftImg8bit.png", "aachen_1_gtFine_labelIds.png"),
+        ("aachen_1_leftImg8bit.png", "aachen_1_gtCoarse_labelTrainIds.png"),
+        ("0001TP_6690.png", "0001TP_6690_L.png"),
+    ],
+)
+def test_masks_are_found_by_the_names_that_cityscapes_and_camvid_give_them(
+    tmp_path: Path, image: str, mask: str
+) -> None:
+    folder = make(tmp_path, VALUES, mask, image)
+    assert [tuple(pair) for pair in opened(folder, **BY_VALUE).origins.files] == [(f"images/{image}", f"masks/{mask}")]
+
+
+@pytest.mark.parametrize(
+    ("mask", "options", "line"),
+    [
+        (VALUES, {"classes": ["a", "b"]}, "holds 7, 26, 255, for which dataset.classes has no name; dataset.mask_val"),
+        (
+            in_colours(VALUES),
+            {"classes": ["a", "b"]},
+            "a mask in colours; dataset.class_colors says which stand for the classes",
+        ),
+        (VALUES, {**BY_VALUE, "ignore_value": "#ffffff"}, "dataset.ignore_value is '#ffffff', allowed is a number"),
+        (in_colours(VALUES), {**BY_COLOUR, "ignore_value": 255}, "dataset.ignore_value is 255, allowed is a colour"),
+        (VALUES * 0, {"classes": "all"}, "dataset.classes is 'all', allowed are names: the masks hold 0 values beside"),
+        (np.uint16(300) * VALUES, {**BY_COLOUR}, "colours of uint16, allowed are those of 8 bits"),
+    ],
+    ids=["unknown values", "colours by value", "colour", "value", "none", "16 bits"],
+)
+def test_masks_that_do_not_fit_are_refused(tmp_path: Path, mask: Any, options: dict[str, Any], line: str) -> None:
+    assert line in refusal(make(tmp_path, mask), **options)
+
+
+def test_a_blurred_mask_is_refused(tmp_path: Path) -> None:
+    assert "a.jpg: a JPEG, which blurs the edges of classes" in refusal(make(tmp_path, VALUES, "a.jpg"), **BY_VALUE)
+
+
+def test_unknown_colours_are_named(tmp_path: Path) -> None:
+    rule = ClassRule(
+        [PixelClass("background", 0, "#000000"), PixelClass("road", 0x804080, "#804080")], True, None, True
+    )
+    make(tmp_path, in_colours(VALUES))
+    assert "holds #00008e, #e0e0c0, for which dataset.classes has no name; dataset.class_colors" in refused(
+        lambda: rule.read(tmp_path / "masks/a.png")
+    )
+
+
+def test_every_page_of_a_stack_counts(tmp_path: Path) -> None:
+    pages = np.stack([VALUES % 7, np.where(VALUES == 26, 5, 0)]).astype(np.uint8)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    tifffile.imwrite(tmp_path / "images/a.tif", np.stack([noise(SIZE, SIZE, 1)] * 2), photometric="minisblack")
+    tifffile.imwrite(tmp_path / "masks/a.tif", pages, photometric="minisblack")
+    found = opened(tmp_path, classes="all")
+    assert [each.value for each in found.classes] == sorted({0, *np.unique(pages).tolist()})
+    numbers = np.array([each.value for each in found.classes])
+    assert np.array_equal(numbers[found.draw(range(2)).targets[..., 0]], pages)
+
+
+@given(st.lists(st.integers(0, 255), min_size=2, max_size=40, unique=True), st.integers(0, 2**32))
+def test_a_rule_takes_each_value_to_its_class_and_the_rest_to_the_background(values: list[int], seed: int) -> None:
+    ignored, *known = values
+    mask = np.random.default_rng(seed).integers(0, 256, (9, 7), np.uint8)
+    classes = [PixelClass("background", 0, "#000000")]
+    classes += [PixelClass(str(value), value, "#000000") for value in known if value]
+    found, seen = ClassRule(classes, False, ignored, False).of(mask.astype(np.int64), Path("a.png"))
+    places = {each.value: place for place, each in enumerate(classes)} | {ignored: IGNORED}
+    expected = [[places.get(value, 0) for value in row] for row in mask.tolist()]
+    assert found[:, :, 0].tolist() == expected
+    flat = np.array(expected)
+    assert seen.foreground == ((flat > 0) & (flat != IGNORED)).sum()
+
+
+def test_drawn_colours_of_classes_differ() -> None:
+    assert len({default_color(place) for place in range(60)}) == 60
