@@ -35,7 +35,12 @@ OF_MASKS = {
     "target": " MASK",
     "use": "keras.utils.save_img(sys.argv[2], (predicted > 0.5) * 255.0, scale=False)",
 }
-OF_CLASSES = {"what": "a class", "target": "", "use": "print(predicted.argmax(), predicted.max())"}
+OF_CLASSES = {
+    "what": "a mask of classes, each as its number",
+    "target": " MASK",
+    "use": "keras.utils.save_img(sys.argv[2], predicted.argmax(axis=2)[:, :, None], scale=False)",
+}
+OF_LABELS = {"what": "a class", "target": "", "use": "print(predicted.argmax(), predicted.max())"}
 
 
 def main(words: list[str] | None = None) -> None:
@@ -82,7 +87,7 @@ def _in_float32(layer: Any) -> Any:
 
 def script(network: "keras.Model") -> str:
     """The script that predicts an image."""
-    use = OF_MASKS if len(network.output_shape) == 4 else OF_CLASSES
+    use = OF_LABELS if len(network.output_shape) == 2 else OF_CLASSES if network.output_shape[3] > 1 else OF_MASKS
     return SCRIPT.format(color_mode=COLOR_MODES[network.input_shape[3]], **use)
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from stages.drawing import charts, pictures
-from stages.pairs.layout import Block
+from stages.drawing.colors import as_rgb, mask_as_rgb
+from stages.pairs.layout import Block, PixelClass
 from stages.pairs.read import Pairs
 from stages.pairs.tables import read_table
 from stages.pipeline import paths
@@ -71,6 +72,7 @@ def main() -> None:
             "params": _flat(params),
             "core": _rows_of_core(core, table),
             "columns": [name for name in table[0] if name != "row"],
+            "colors": {each.name: each.color for each in pool.classes},
             "kinds": [kind for kind in KINDS if kind in metrics["evaluate"]],
             "charts": _charts(params, metrics, table),
             "pictures": {path.stem: _embedded(path) for path in sorted(folder.iterdir()) if path.stem != "core"},
@@ -87,13 +89,14 @@ def _draw_pairs(folder: Path, pool: Pairs, core: Pairs, table: Sequence[Mapping[
     """Some pairs of the pool and of the core as they come, the first of the core, and all of it."""
     drawn = np.random.default_rng(0)
     some = np.sort(drawn.choice(len(pool), min(RANDOM, len(pool)), replace=False))
-    pictures.draw_pairs(folder / "pool.png", pool.read(some), [f"row {row}" for row in some])
+    pictures.draw_pairs(folder / "pool.png", pool.read(some), [f"row {row}" for row in some], pool.classes)
     titles = [f"row {line['row']}" for line in table]
     for name, places in (
         ("chosen", np.sort(drawn.choice(len(core), min(RANDOM, len(core)), replace=False))),
         ("first_chosen", np.arange(min(FIRST, len(core)))),
     ):
-        pictures.draw_pairs(folder / f"{name}.png", core.read(places), [titles[place] for place in places])
+        shown = [titles[place] for place in places]
+        pictures.draw_pairs(folder / f"{name}.png", core.read(places), shown, pool.classes)
     pictures.draw_montage(folder / "core.png", core.read(range(min(MOST_SHOWN, len(core)))))
 
 
@@ -105,7 +108,8 @@ def _draw_worst(folder: Path, sets: Mapping[str, Pairs]) -> None:
         lines = read_output(TABLES[name], read_table)[: len(rows)]
         titles = [f"row {line['row']}, score {float(line['score']):.2g}" for line in lines]
         if lines:
-            pictures.draw_predictions(folder / f"worst_{name}.png", pairs.read(rows), predictions, titles)
+            picture = folder / f"worst_{name}.png"
+            pictures.draw_predictions(picture, pairs.read(rows), predictions, titles, sets["suspects"].classes)
 
 
 def _rows_of_core(core: Pairs, table: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
@@ -114,18 +118,18 @@ def _rows_of_core(core: Pairs, table: Sequence[Mapping[str, str]]) -> list[dict[
     shown = found[:MOST_SHOWN]
     for start in range(0, len(shown), RANDOM):
         lines = shown[start : start + RANDOM]
-        thumbnails = _thumbnails(core.read(range(start, start + len(lines))))
+        thumbnails = _thumbnails(core.read(range(start, start + len(lines))), core.classes)
         for line, each in zip(lines, thumbnails, strict=True):
             line["thumbnails"] = each
     return found
 
 
-def _thumbnails(block: Block) -> list[list[str]]:
+def _thumbnails(block: Block, classes: Sequence[PixelClass]) -> list[list[str]]:
     """Of each pair its image, and its mask if it has one; as data URLs."""
-    views = [[pictures.as_rgb(image)] for image in block.images]
+    views = [[as_rgb(image)] for image in block.images]
     if block.targets.ndim == 4:
         for view, mask in zip(views, block.targets, strict=True):
-            view.append(pictures.as_grey(mask[:, :, 0]))
+            view.append(mask_as_rgb(mask, classes))
     return [[pictures.thumbnail(each, THUMBNAIL) for each in view] for view in views]
 
 

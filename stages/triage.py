@@ -28,8 +28,8 @@ def main(words: list[str] | None = None) -> None:
     with atomic(made) as (ranking,):
         with Progress("triage", len(paths), "image") as progress:
             for mapped in mapper.map(folder, paths):
-                expected = float(expected_iou(mapped.probabilities))
-                mean = float(mapped.probabilities.mean())
+                expected = expected_iou(mapped.probabilities)
+                mean = float(foreground(mapped.probabilities).mean())
                 lines.append((mapped.path, float(tier(np.array(expected))), expected, mean))
                 progress.show(len(lines))
         lines.sort(key=lambda line: line[2])
@@ -37,12 +37,19 @@ def main(words: list[str] | None = None) -> None:
         write_csv(ranking / "ranking.csv", HEADER, lines)
         worst = mapper.map(folder, [line[0] for line in lines[:SHOWN]])
         titles = [f"{path}: {overlap:.2f}" for path, _, overlap, _ in lines[:SHOWN]]
-        pictures.draw_probabilities(ranking / "worst.png", [(each.image, each.probabilities) for each in worst], titles)
+        pictures.draw_probabilities(
+            ranking / "worst.png", [(each.image, each.probabilities) for each in worst], titles, mapper.classes
+        )
     print(f"triage: {len(lines)} images in {made / 'ranking.csv'}, the first to label is {lines[0][0]}")
 
 
-def expected_iou(probabilities: np.ndarray) -> np.ndarray:
-    """The IoU with the truth that probabilities lead to expect of their own mask, the pixels above 0.5.
+def foreground(probabilities: np.ndarray) -> np.ndarray:
+    """Probability of each pixel not to be background; from (h, w, 1 or classes) to (h, w)."""
+    return probabilities[:, :, 0] if probabilities.shape[2] == 1 else 1 - probabilities[:, :, 0]
+
+
+def expected_iou(probabilities: np.ndarray) -> float:
+    """The IoU with the truth that probabilities lead to expect of their own mask; of classes the mean of those in it.
 
     The quotient of the expected intersection and the expected union. Where nothing is found, one minus the greatest
     probability: the pixels of an object stand or fall together, and the product over them, as if they did not, would
@@ -50,19 +57,24 @@ def expected_iou(probabilities: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    probabilities : ndarray of float, shape (…, h, w)
-        Probability of each pixel to belong to the mask.
+    probabilities : ndarray of float, shape (h, w, 1 or classes)
+        Probability of each pixel to belong to the mask, or to each class, the background first.
 
     Returns
     -------
-    ndarray of float64, shape (…)
+    float
         In [0, 1].
     """
     given = np.asarray(probabilities, dtype=np.float64)
-    mask = given > MASK_THRESHOLD
-    size, inside, everywhere = (np.sum(values, axis=(-2, -1)) for values in (mask, given * mask, given))
-    empty = 1 - given.max(axis=(-2, -1))
-    return np.asarray(np.where(size == 0, empty, inside / np.maximum(1, size + everywhere - inside)))
+    if given.shape[2] == 1:
+        masks = given > MASK_THRESHOLD
+    else:
+        masks = (given.argmax(axis=2)[:, :, None] == np.arange(given.shape[2]))[:, :, 1:]
+        given = given[:, :, 1:]
+    found, inside, everywhere = (np.sum(values, axis=(0, 1)) for values in (masks, given * masks, given))
+    if not found.any():
+        return float(1 - given.sum(axis=2).max())
+    return float(np.mean((inside / np.maximum(1, found + everywhere - inside))[found > 0]))
 
 
 if __name__ == "__main__":

@@ -92,3 +92,14 @@ def test_without_a_core_it_ends_in_one_line(core: keras.Model) -> None:
     with pytest.raises(UserError, match=r"^models/core\.keras: missing"):
         export_model.main(["out"])
     assert not Path("out").exists()
+
+
+def test_a_network_of_classes_of_pixels_writes_their_numbers(core: keras.Model, tmp_path: Path) -> None:
+    network = tiny.build(network_options("residual_unet", base_filters=2), Layout(1, (16, 16, 3), "uint8", 3, "pixels"))
+    save(network)
+    export_model.main(["out"])
+    Image.fromarray(IMAGES[1]).save("out/image.png")
+    predict_elsewhere(tmp_path / "out", "image.png", "mask.png")
+    expected = network.predict_on_batch(IMAGES[1:2] / np.float32(255))[0].argmax(axis=2)
+    found = np.asarray(Image.open("out/mask.png").convert("L"))
+    assert (found == expected).mean() > 0.99

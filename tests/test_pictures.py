@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages.drawing import pictures
-from stages.pairs.layout import Block
+from stages.drawing import colors, pictures
+from stages.pairs.layout import IGNORED, Block, PixelClass
 
 MASK = np.zeros((8, 8, 1), np.uint8)
 MASK[2:6, 2:6] = 1
@@ -40,13 +40,13 @@ def colours_of(pixels: np.ndarray) -> set[tuple[int, ...]]:
 def test_each_kind_of_pixel_has_its_colour() -> None:
     mask = np.array([[True, True], [False, False]])
     predicted = np.array([[True, False], [True, False]])
-    hit, missed, false, right = pictures.kinds_of(mask, predicted).reshape(-1, 3).tolist()
+    hit, missed, false, right = colors.kinds_of(mask, predicted).reshape(-1, 3).tolist()
     assert {
         "rightly in the mask": tuple(hit),
         "missed": tuple(missed),
         "wrongly in the mask": tuple(false),
         "rightly outside": tuple(right),
-    } == pictures.KINDS
+    } == colors.KINDS
 
 
 def test_the_colours_differ_in_brightness_too() -> None:
@@ -57,7 +57,7 @@ def test_the_colours_differ_in_brightness_too() -> None:
         linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
-    ordered = sorted(map(luminance, pictures.KINDS.values()))
+    ordered = sorted(map(luminance, colors.KINDS.values()))
     assert all((high + 0.05) / (low + 0.05) > 1.4 for low, high in itertools.pairwise(ordered))
 
 
@@ -65,7 +65,7 @@ def test_the_colours_differ_in_brightness_too() -> None:
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_images_of_any_kind_become_rgb(channels: int, dtype: str) -> None:
     image, same = block(1, channels=channels, dtype=dtype).images[0], block(1, channels=channels).images[0]
-    found = pictures.as_rgb(image)
+    found = colors.as_rgb(image)
     assert (found.shape, found.dtype) == ((8, 8, 3), np.dtype("uint8"))
     assert np.array_equal(found, same[:, :, [0, 0, 0] if channels == 1 else [0, 1, 2]])
 
@@ -76,8 +76,8 @@ def test_an_outline_is_the_edge_of_the_mask_and_nothing_else() -> None:
     edge[1:7, 1:7] = True
     edge[3:5, 3:5] = False  # and the outer corners are not next to a pixel of the mask
     edge[[1, 1, 6, 6], [1, 6, 1, 6]] = False
-    found = pictures.outlined(image, MASK)
-    assert (found[edge] == pictures.OUTLINE).all()
+    found = colors.outlined(image, MASK)
+    assert (found[edge] == colors.OUTLINE).all()
     assert np.array_equal(found[~edge], image[~edge])
 
 
@@ -100,11 +100,11 @@ def test_predictions_are_drawn_with_the_four_kinds_and_what_they_mean(tmp_path: 
     given = block(count)
     moved = np.roll(given.targets, 2, axis=1).astype(np.float32)
     pictures.draw_predictions(tmp_path / "a.png", given, moved, ["$a$_{b", *["row"] * (count - 1)])
-    assert set(pictures.KINDS.values()) <= colours_of(read(tmp_path / "a.png"))
+    assert set(colors.KINDS.values()) <= colours_of(read(tmp_path / "a.png"))
     pictures.draw_predictions(tmp_path / "b.png", given, given.targets.astype(np.float32), ["row"] * count)
     right = read(tmp_path / "b.png")[: -3 * pictures.TEXT]  # without the legend
-    assert pictures.KINDS["missed"] not in colours_of(right)
-    assert pictures.KINDS["wrongly in the mask"] not in colours_of(right)
+    assert colors.KINDS["missed"] not in colours_of(right)
+    assert colors.KINDS["wrongly in the mask"] not in colours_of(right)
 
 
 def test_predicted_classes_are_drawn(tmp_path: Path) -> None:
@@ -115,8 +115,8 @@ def test_predicted_classes_are_drawn(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (8, 200), (300, 40), (900, 700)])
 def test_images_of_any_size_are_drawn_beside_what_is_said_of_them(tmp_path: Path, height: int, width: int) -> None:
     image, other = np.full((height, width, 3), 90, np.uint8), np.zeros((20, 24, 1), np.float32)
-    said = np.full((height, width), 0.2)
-    pictures.draw_probabilities(tmp_path / "a.png", [(image, said), (other, np.ones((20, 24)))], ["a" * 99, "Ü"])
+    said = np.full((height, width, 1), 0.2)
+    pictures.draw_probabilities(tmp_path / "a.png", [(image, said), (other, np.ones((20, 24, 1)))], ["a" * 99, "Ü"])
     assert {(90, 90, 90), (51, 51, 51)} <= colours_of(read(tmp_path / "a.png"))
 
 
@@ -127,7 +127,7 @@ def test_a_montage_holds_every_image_in_its_place(tmp_path: Path) -> None:
     assert drawn.shape == (2 * 9, 3 * 9, 3)
     for number, (image, mask) in enumerate(zip(given.images, given.targets, strict=True)):
         top, left = number // 3 * 9, number % 3 * 9
-        assert np.array_equal(drawn[top : top + 8, left : left + 8], pictures.outlined(image, mask))
+        assert np.array_equal(drawn[top : top + 8, left : left + 8], colors.outlined(image, mask))
 
 
 def test_a_montage_of_many_large_images_stays_a_picture_that_can_be_looked_at(tmp_path: Path) -> None:
@@ -143,3 +143,40 @@ def test_a_thumbnail_is_small_and_of_the_same_proportions() -> None:
     assert kind == "data:image/webp;base64"
     with Image.open(io.BytesIO(base64.b64decode(content))) as picture:
         assert picture.size == (64, 16)
+
+
+CLASSES = [PixelClass("background", 0, "#000000"), PixelClass("road", 1, "#804080"), PixelClass("car", 2, "#00008e")]
+ROAD, CAR = (0x80, 0x40, 0x80), (0, 0, 0x8E)
+
+
+def test_a_mask_of_classes_has_their_colours() -> None:
+    mask = np.array([[0, 1], [2, IGNORED]], np.uint8)
+    drawn = colors.as_classes(mask, CLASSES).reshape(-1, 3).tolist()
+    assert [tuple(pixel) for pixel in drawn] == [(0, 0, 0), ROAD, CAR, colors.KINDS_OF_CLASSES["ignored"]]
+
+
+def test_each_kind_of_pixel_of_a_mask_of_classes_has_its_colour() -> None:
+    mask = np.array([1, 0, 1, 1, 0, IGNORED])[None]
+    predicted = np.array([1, 2, 0, 2, 0, 1])[None]
+    drawn = colors.kinds_of_classes(mask, predicted)[0].tolist()
+    assert dict(zip(colors.KINDS_OF_CLASSES, map(tuple, drawn), strict=True)) == colors.KINDS_OF_CLASSES
+
+
+def test_pictures_of_classes_show_masks_and_predictions_in_their_colours_and_explain_them(tmp_path: Path) -> None:
+    masks = np.zeros((2, 16, 16, 1), np.uint8)
+    masks[:, 2:9, 2:9], masks[:, 10:14, 10:14] = 1, 2
+    given = Block(np.full((2, 16, 16, 3), 90, np.uint8), masks)
+    said = np.eye(3, dtype=np.float32)[np.where(masks[..., 0] == 1, 1, 0)]  # the cars are missed
+    pictures.draw_pairs(tmp_path / "a.png", given, ["a", "b"], CLASSES)
+    assert {ROAD, CAR} <= colours_of(read(tmp_path / "a.png"))
+    pictures.draw_predictions(tmp_path / "b.png", given, said, ["a", "b"], CLASSES)
+    drawn = read(tmp_path / "b.png")
+    part = drawn[TITLE : TITLE + pictures.PANEL]
+    found = part[:, 2 * (pictures.PANEL + pictures.GAP) :][:, : pictures.PANEL]
+    kinds = part[:, 3 * (pictures.PANEL + pictures.GAP) :][:, : pictures.PANEL]
+    assert ROAD in colours_of(found)
+    assert CAR not in colours_of(found)
+    assert colors.KINDS_OF_CLASSES["missed"] in colours_of(kinds)
+    assert CAR in colours_of(drawn[-3 * pictures.TEXT :])  # the legend
+    pictures.draw_probabilities(tmp_path / "c.png", [(given.images[0], said[0])], ["a"], CLASSES)
+    assert ROAD in colours_of(read(tmp_path / "c.png"))

@@ -125,6 +125,23 @@ def test_results_agree_with_each_other(reproduced: Path) -> None:
     assert pixels == 12 * 32 * 32
 
 
+def test_a_run_on_masks_of_classes_tells_of_each(project: Path) -> None:
+    asked = ["dataset.classes=all", "score=iou", "precision=0.05"]
+    succeed(project, "dvc", "exp", "run", *(f"--set-param={each}" for each in asked))
+    names = ["background", "ellipse", "rectangle"]
+    assert list(metrics(project, "train")["classes"]) == names
+    pool, core = (Pairs(project / "data" / name) for name in ("train.zarr", "core.zarr"))
+    assert [each.name for each in pool.classes] == [each.name for each in core.classes] == names
+    test = metrics(project, "evaluate")["test"]
+    assert list(test["classes"]) == names
+    assert test["classes"]["ellipse"]["pairs"] == 12
+    assert test["score"] == test["iou"]
+    compared = succeed(project, "dvc", "metrics", "diff", "--all", "--md")
+    assert "test.classes.ellipse.iou" in compared
+    page = (project / "metrics/report.html").read_text()
+    assert all(f"</span>{name}</th>" in page for name in names)
+
+
 @pytest.mark.parametrize("strategy", CERTIFIED)
 def test_evaluate_finds_no_failure_where_select_certifies_that_there_is_none(project: Path, strategy: str) -> None:
     succeed(project, "dvc", "exp", "run", *CERTIFIED[strategy])

@@ -5,13 +5,27 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from stages import predict
 from stages.learning import new_images
+from stages.pairs.layout import PixelClass
 from stages.pipeline.errors import UserError
-from tests.cores import BRIGHT, files_below, nothing_but, random_images, read_image, save_image, spotted, teach
+from tests import pixelwise
+from tests.cores import (
+    BRIGHT,
+    files_below,
+    nothing_but,
+    random_images,
+    read_image,
+    save_image,
+    spotted,
+    teach,
+    write_core,
+)
 from tests.project import ROOT, succeed
 from tests.sets import jpeg
 
@@ -94,3 +108,43 @@ def test_masks_are_written_by_the_command_of_its_own(workspace: Path) -> None:
     save_image(workspace / "new/a.png", spotted(30, 50))
     succeed(workspace, sys.executable, "-B", "-m", "stages.predict", "new", "masks")
     assert np.array_equal(read_image(workspace / "masks/a.png") == 255, spotted(30, 50)[:, :, 0] == BRIGHT)
+
+
+CLASSES = [PixelClass("background", 0, "#000000"), PixelClass("road", 7, "#804080"), PixelClass("car", 26, "#00008e")]
+
+
+@pytest.mark.parametrize(
+    ("classes", "numbers"),
+    [
+        (CLASSES, [0, 7, 26]),
+        (
+            [
+                *CLASSES[:2],
+                PixelClass("#00008e", 0x00008E, "#00008e"),
+            ],
+            [0, 7, 142],
+        ),
+        ([*CLASSES[:2], PixelClass("dark", 1000, "#00008e")], [0, 1, 2]),
+    ],
+    ids=["values", "a small colour", "places"],
+)
+def test_masks_of_classes_are_their_values_in_their_colours(
+    folder: Path, classes: list[PixelClass], numbers: list[int]
+) -> None:
+    """Of a network that finds the second class where a pixel is bright, and the first where it is dark."""
+    write_core(random_images(1), np.zeros((1, 16, 16, 1), np.uint8), pixel_classes=classes)
+    images = keras.Input((16, 16, 3))
+    layer = keras.layers.Conv2D(3, 1, activation="softmax")
+    network = keras.Model(images, layer(images))
+    layer.set_weights([np.stack([np.full((1, 1, 3), gain) for gain in (-99, 0, 33)], axis=3), np.array([0, -5, -40])])
+    pixelwise.save(network)
+    save_image(folder / "new/a.png", spotted(40, 23))
+    predict.main(["new", "masks"])
+    with Image.open(folder / "masks/a.png") as mask:
+        bright = spotted(40, 23)[:, :, 0] == BRIGHT
+        assert np.array_equal(np.asarray(mask), np.where(bright, numbers[2], numbers[1]))
+        assert np.array_equal(
+            np.asarray(mask.convert("RGB")), np.where(bright[:, :, None], [0, 0, 0x8E], [0x80, 0x40, 0x80])
+        )
+    lines = (folder / "masks/classes.csv").read_text().splitlines()
+    assert lines[:3] == ["value,name,color", "0,background,#000000", "7,road,#804080"] or numbers[1] == 1

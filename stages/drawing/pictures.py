@@ -1,27 +1,26 @@
-"""Pictures of pairs and of predictions: PNG files, and thumbnails for the report.
-
-Masks and probabilities are drawn from black, 0, to white, 1. The four kinds of pixels have colours that colour-blind
-people tell apart (Okabe & Ito, 2008); these colours differ in brightness, too.
-"""
+"""Pictures of pairs and of predictions: PNG files, and thumbnails for the report."""
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from stages.pairs.layout import MASK_THRESHOLD, Block
+from stages.drawing.colors import (
+    KINDS,
+    KINDS_OF_CLASSES,
+    as_rgb,
+    mask_as_rgb,
+    outlined,
+    prediction_as_rgb,
+    probabilities_as_rgb,
+    rgb,
+)
+from stages.pairs.layout import Block, PixelClass
 
-KINDS = {
-    "rightly in the mask": (86, 180, 233),  # sky blue
-    "wrongly in the mask": (240, 228, 66),  # yellow
-    "missed": (213, 94, 0),  # vermilion
-    "rightly outside": (0, 0, 0),
-}
-OUTLINE = (240, 228, 66)
 PANEL = 128  # pixels across an image of a sheet
 GAP = 4  # pixels of white between images
 TEXT = 13  # pixels of height
@@ -32,72 +31,8 @@ WIDEST = 1400  # pixels across a montage
 LEAST = 24  # pixels across an image in it
 
 
-def as_rgb(image: np.ndarray) -> np.ndarray:
-    """Colours of a stored image.
-
-    Parameters
-    ----------
-    image : ndarray of uint8, or of float32 in [0, 1], shape (h, w, c)
-        Of one or two channels the first is drawn in grey, of more than three the first three.
-
-    Returns
-    -------
-    ndarray of uint8, shape (h, w, 3)
-    """
-    pixels = image if image.dtype == np.uint8 else np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
-    return pixels[:, :, :3] if image.shape[2] >= 3 else np.repeat(pixels[:, :, :1], 3, axis=2)
-
-
-def as_grey(values: np.ndarray) -> np.ndarray:
-    """Greys from black, 0, to white, 1.
-
-    Parameters
-    ----------
-    values : ndarray of numbers in [0, 1], shape (h, w)
-
-    Returns
-    -------
-    ndarray of uint8, shape (h, w, 3)
-    """
-    return np.repeat(np.rint(values * 255).astype(np.uint8)[:, :, None], 3, axis=2)
-
-
-def kinds_of(mask: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Colours of the four kinds of pixels, see `KINDS`.
-
-    Parameters
-    ----------
-    mask, predicted : ndarray of bool, shape (h, w)
-
-    Returns
-    -------
-    ndarray of uint8, shape (h, w, 3)
-    """
-    number = np.where(mask, np.where(predicted, 0, 2), np.where(predicted, 1, 3))
-    return np.array(list(KINDS.values()), np.uint8)[number]
-
-
-def outlined(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Colours of a stored image with the edge of its mask in yellow.
-
-    Parameters
-    ----------
-    image : ndarray of uint8, or of float32 in [0, 1], shape (h, w, c)
-    mask : ndarray of uint8, shape (h, w, 1)
-
-    Returns
-    -------
-    ndarray of uint8, shape (h, w, 3)
-    """
-    from skimage.segmentation import find_boundaries
-
-    drawn = as_rgb(image).copy()
-    drawn[find_boundaries(mask[:, :, 0] > 0, mode="thick")] = OUTLINE
-    return drawn
-
-
-def draw_pairs(path: Path, block: Block, titles: Sequence[str]) -> None:
-    """Draw images and below each its mask. A class stands in the title instead.
+def draw_pairs(path: Path, block: Block, titles: Sequence[str], classes: Sequence[PixelClass] = ()) -> None:
+    """Draw images and below each its mask. A label stands in the title instead.
 
     Parameters
     ----------
@@ -107,19 +42,24 @@ def draw_pairs(path: Path, block: Block, titles: Sequence[str]) -> None:
         The pairs.
     titles : sequence of str
         A title for each image.
+    classes : sequence of PixelClass
+        Of the pixels of masks; none for masks of 0 and 1.
     """
     if block.targets.ndim == 2:
         cells = [[as_rgb(image)] for image in block.images]
         titles = [f"{title}, class {label}" for title, (label,) in zip(titles, block.targets.tolist(), strict=True)]
     else:
         cells = [
-            [as_rgb(image), as_grey(mask[:, :, 0])] for image, mask in zip(block.images, block.targets, strict=True)
+            [as_rgb(image), mask_as_rgb(mask, classes)] for image, mask in zip(block.images, block.targets, strict=True)
         ]
-    _sheet([np.concatenate(_framed(parts), axis=0) for parts in cells], titles, across=10).save(path, optimize=True)
+    sheet = _sheet([np.concatenate(_framed(parts), axis=0) for parts in cells], titles, across=10)
+    _explained(sheet, "", _named(classes)).save(path, optimize=True)
 
 
-def draw_predictions(path: Path, block: Block, predictions: np.ndarray, titles: Sequence[str]) -> None:
-    """Draw images, their masks, the predicted masks, and the four kinds of pixels. Classes stand in the titles instead.
+def draw_predictions(
+    path: Path, block: Block, predictions: np.ndarray, titles: Sequence[str], classes: Sequence[PixelClass] = ()
+) -> None:
+    """Draw images, their masks, the predicted masks, and the kinds of pixels. Labels stand in the titles instead.
 
     Parameters
     ----------
@@ -127,10 +67,12 @@ def draw_predictions(path: Path, block: Block, predictions: np.ndarray, titles: 
         The picture, a PNG file.
     block : Block
         The pairs.
-    predictions : ndarray of float, shape (n, h, w, 1) or (n, classes)
-        Probabilities, drawn from black, 0, to white, 1.
+    predictions : ndarray of float, shape (n, h, w, 1), (n, h, w, classes) or (n, classes)
+        Probabilities.
     titles : sequence of str
         A title for each image.
+    classes : sequence of PixelClass
+        Of the pixels of masks; none for masks of 0 and 1.
     """
     if predictions.ndim == 2:
         said = [f"{title}, said {row.argmax()}" for title, row in zip(titles, predictions, strict=True)]
@@ -139,17 +81,23 @@ def draw_predictions(path: Path, block: Block, predictions: np.ndarray, titles: 
     cells = [
         [
             as_rgb(image),
-            as_grey(mask[:, :, 0]),
-            as_grey(predicted[:, :, 0]),
-            kinds_of(mask[:, :, 0] > 0, predicted[:, :, 0] > MASK_THRESHOLD),
+            mask_as_rgb(mask, classes),
+            probabilities_as_rgb(predicted, classes),
+            prediction_as_rgb(mask, predicted, classes),
         ]
         for image, mask, predicted in zip(block.images, block.targets, predictions, strict=True)
     ]
     sheet = _sheet([np.concatenate(_framed(parts), axis=1) for parts in cells], titles, across=2)
-    _with_colours_explained(sheet).save(path, optimize=True)
+    sheet = _explained(sheet, LEGEND, KINDS_OF_CLASSES if classes else KINDS)
+    _explained(sheet, "", _named(classes)).save(path, optimize=True)
 
 
-def draw_probabilities(path: Path, images: Sequence[tuple[np.ndarray, np.ndarray]], titles: Sequence[str]) -> None:
+def draw_probabilities(
+    path: Path,
+    images: Sequence[tuple[np.ndarray, np.ndarray]],
+    titles: Sequence[str],
+    classes: Sequence[PixelClass] = (),
+) -> None:
     """Draw images of any size and beside each its predicted mask.
 
     Parameters
@@ -157,14 +105,17 @@ def draw_probabilities(path: Path, images: Sequence[tuple[np.ndarray, np.ndarray
     path : Path
         The picture, a PNG file.
     images : sequence of (ndarray, ndarray)
-        Images, uint8 or float32 of shape (h, w, c), and probabilities in [0, 1] of shape (h, w).
+        Images, uint8 or float32 of shape (h, w, c), and probabilities in [0, 1] of shape (h, w, 1 or classes).
     titles : sequence of str
         A title for each image.
+    classes : sequence of PixelClass
+        Of the pixels; none for masks of 0 and 1.
     """
     cells = [
-        np.concatenate(_framed([as_rgb(image), as_grey(probabilities)]), axis=1) for image, probabilities in images
+        np.concatenate(_framed([as_rgb(image), probabilities_as_rgb(probabilities, classes)]), axis=1)
+        for image, probabilities in images
     ]
-    _sheet(cells, titles, across=4).save(path, optimize=True)
+    _explained(_sheet(cells, titles, across=4), "", _named(classes)).save(path, optimize=True)
 
 
 def draw_montage(path: Path, block: Block, across: int | None = None, widest: int = WIDEST) -> None:
@@ -261,16 +212,29 @@ def _shortened(text: str, font: Any, width: int) -> str:
     return "…" + next(text[start:] for start in range(1, len(text) + 1) if font.getlength("…" + text[start:]) <= width)
 
 
-def _with_colours_explained(sheet: Image.Image) -> Image.Image:
-    """A sheet with a line below it that explains the colours of pixels."""
+def _named(classes: Sequence[PixelClass]) -> dict[str, tuple[int, int, int]]:
+    """Colours of classes by their names."""
+    return {each.name: rgb(each.color) for each in classes}
+
+
+def _explained(sheet: Image.Image, words: str, colors: Mapping[str, tuple[int, int, int]]) -> Image.Image:
+    """A sheet with a line below it that explains the colours of pixels, or several lines; as it is, without colours."""
+    if not colors:
+        return sheet
     font = ImageFont.load_default(TEXT)
-    taller = Image.new("RGB", (max(sheet.width, LEGEND_PIXELS), sheet.height + 3 * TEXT), "white")
+    width = max(sheet.width, LEGEND_PIXELS)
+    places, left, line = [], (2.5 * TEXT if words else 0) + font.getlength(words), 0
+    for name in colors:
+        needed = 4.5 * TEXT + font.getlength(name)
+        if left + needed > width and left:
+            left, line = 0.0, line + 1
+        places.append((left, sheet.height + TEXT + 2 * TEXT * line))
+        left += needed
+    taller = Image.new("RGB", (width, sheet.height + (2 * line + 3) * TEXT), "white")
     taller.paste(sheet, (0, 0))
     drawing = ImageDraw.Draw(taller)
-    left, top = 2.5 * TEXT + font.getlength(LEGEND), sheet.height + TEXT
-    drawing.text((0, top - 1), LEGEND, "black", font)
-    for name, colour in KINDS.items():
-        drawing.rectangle((left, top, left + 2 * TEXT, top + TEXT), colour, "grey")
-        drawing.text((left + 2.5 * TEXT, top - 1), name, "black", font)
-        left += 4.5 * TEXT + font.getlength(name)
+    drawing.text((0, sheet.height + TEXT - 1), words, "black", font)
+    for (x, y), (name, color) in zip(places, colors.items(), strict=True):
+        drawing.rectangle((x, y, x + 2 * TEXT, y + TEXT), color, "grey")
+        drawing.text((x + 2.5 * TEXT, y - 1), name, "black", font)
     return taller

@@ -1,0 +1,165 @@
+"""Colours of images, of masks, and of what is right and wrong in a prediction.
+
+Masks of 0 and 1 and probabilities are drawn from black, 0, to white, 1; masks of classes in the colours of these. The
+kinds of pixels have colours that colour-blind people tell apart (Okabe & Ito, 2008); these differ in brightness, too.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from stages.pairs.layout import IGNORED, MASK_THRESHOLD, PixelClass
+
+KINDS = {
+    "rightly in the mask": (86, 180, 233),  # sky blue
+    "wrongly in the mask": (240, 228, 66),  # yellow
+    "missed": (213, 94, 0),  # vermilion
+    "rightly outside": (0, 0, 0),
+}
+KINDS_OF_CLASSES = {
+    "rightly in a class": KINDS["rightly in the mask"],
+    "wrongly in a class": KINDS["wrongly in the mask"],
+    "missed": KINDS["missed"],
+    "in the wrong class": (204, 121, 167),  # reddish purple
+    "rightly background": KINDS["rightly outside"],
+    "ignored": (128, 128, 128),
+}
+OUTLINE = (240, 228, 66)
+
+
+def as_rgb(image: np.ndarray) -> np.ndarray:
+    """Colours of a stored image.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, or of float32 in [0, 1], shape (h, w, c)
+        Of one or two channels the first is drawn in grey, of more than three the first three.
+
+    Returns
+    -------
+    ndarray of uint8, shape (h, w, 3)
+    """
+    pixels = image if image.dtype == np.uint8 else np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    return pixels[:, :, :3] if image.shape[2] >= 3 else np.repeat(pixels[:, :, :1], 3, axis=2)
+
+
+def as_grey(values: np.ndarray) -> np.ndarray:
+    """Greys from black, 0, to white, 1.
+
+    Parameters
+    ----------
+    values : ndarray of numbers in [0, 1], shape (h, w)
+
+    Returns
+    -------
+    ndarray of uint8, shape (h, w, 3)
+    """
+    return np.repeat(np.rint(values * 255).astype(np.uint8)[:, :, None], 3, axis=2)
+
+
+def kinds_of(mask: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Colours of the four kinds of pixels, see `KINDS`.
+
+    Parameters
+    ----------
+    mask, predicted : ndarray of bool, shape (h, w)
+
+    Returns
+    -------
+    ndarray of uint8, shape (h, w, 3)
+    """
+    number = np.where(mask, np.where(predicted, 0, 2), np.where(predicted, 1, 3))
+    return np.array(list(KINDS.values()), np.uint8)[number]
+
+
+def outlined(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Colours of a stored image with the edge of its mask in yellow.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, or of float32 in [0, 1], shape (h, w, c)
+    mask : ndarray of uint8, shape (h, w, 1)
+
+    Returns
+    -------
+    ndarray of uint8, shape (h, w, 3)
+    """
+    from skimage.segmentation import find_boundaries
+
+    drawn = as_rgb(image).copy()
+    drawn[find_boundaries(np.where(mask == IGNORED, 0, mask)[:, :, 0], mode="thick")] = OUTLINE
+    return drawn
+
+
+def as_classes(mask: np.ndarray, classes: Sequence[PixelClass]) -> np.ndarray:
+    """Colours of a mask of classes; ignored pixels are grey.
+
+    Parameters
+    ----------
+    mask : ndarray of uint8, shape (h, w)
+        Places in ``classes``, or `IGNORED`.
+    classes : sequence of PixelClass
+
+    Returns
+    -------
+    ndarray of uint8, shape (h, w, 3)
+    """
+    palette = np.full((IGNORED + 1, 3), KINDS_OF_CLASSES["ignored"], np.uint8)
+    palette[: len(classes)] = [rgb(each.color) for each in classes]
+    return np.asarray(palette[mask])
+
+
+def rgb(color: str) -> tuple[int, int, int]:
+    """Red, green and blue of a colour as ``#ff8000``."""
+    red, green, blue = bytes.fromhex(color[1:])
+    return red, green, blue
+
+
+def mask_as_rgb(mask: np.ndarray, classes: Sequence[PixelClass] = ()) -> np.ndarray:
+    """Colours of a stored mask (h, w, 1), of 0 and 1 or of classes; uint8, shape (h, w, 3)."""
+    return as_classes(mask[:, :, 0], classes) if classes else as_grey(mask[:, :, 0])
+
+
+def probabilities_as_rgb(probabilities: np.ndarray, classes: Sequence[PixelClass] = ()) -> np.ndarray:
+    """Colours of probabilities (h, w, 1 or classes): greys, or the likeliest classes; uint8, shape (h, w, 3)."""
+    return as_classes(probabilities.argmax(axis=2), classes) if classes else as_grey(probabilities[:, :, 0])
+
+
+def prediction_as_rgb(mask: np.ndarray, probabilities: np.ndarray, classes: Sequence[PixelClass] = ()) -> np.ndarray:
+    """Colours of the kinds of pixels.
+
+    Parameters
+    ----------
+    mask : ndarray of uint8, shape (h, w, 1)
+        The true one.
+    probabilities : ndarray of float, shape (h, w, 1 or classes)
+        What the network says.
+    classes : sequence of PixelClass
+        None for masks of 0 and 1.
+
+    Returns
+    -------
+    ndarray of uint8, shape (h, w, 3)
+    """
+    if classes:
+        return kinds_of_classes(mask[:, :, 0], probabilities.argmax(axis=2))
+    return kinds_of(mask[:, :, 0] > 0, probabilities[:, :, 0] > MASK_THRESHOLD)
+
+
+def kinds_of_classes(mask: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Colours of the kinds of pixels of masks of classes, see `KINDS_OF_CLASSES`.
+
+    Parameters
+    ----------
+    mask, predicted : ndarray of int, shape (h, w)
+        Classes, 0 the background; of the true mask also `IGNORED`.
+
+    Returns
+    -------
+    ndarray of uint8, shape (h, w, 3)
+    """
+    cases = [mask == IGNORED, (mask == 0) & (predicted == 0), mask == predicted, mask == 0, predicted == 0]
+    names = ["ignored", "rightly background", "rightly in a class", "wrongly in a class", "missed"]
+    number = np.select(cases, range(len(cases)), len(cases))
+    colors = np.array([KINDS_OF_CLASSES[name] for name in (*names, "in the wrong class")], np.uint8)
+    return np.asarray(colors[number])
