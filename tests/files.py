@@ -1,13 +1,16 @@
-"""Small inputs in files: a folder of images and masks, and one in the layout of Kaggle's Airbus challenge."""
+"""Small inputs in files: folders of images and masks, in the layout of Kaggle's Airbus challenge, and in COCO's."""
 
 import csv
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import tifffile
 from PIL import Image
+from pycocotools import mask as cocoapi
 
 
 def save(path: Path, pixels: np.ndarray) -> None:
@@ -73,6 +76,47 @@ def make_airbus(folder: Path, count: int, size: int, seed: int = 0) -> Path:
             Image.fromarray(image).save(folder / "train_v2" / name, quality=90)
             table.writerows([name, ship] for ship in ships or [""])
     return folder
+
+
+def make_coco(
+    folder: Path,
+    annotations: Sequence[Mapping[str, Any]],
+    images: Mapping[str, np.ndarray],
+    categories: Mapping[int, str],
+) -> Path:
+    """Images with ids from 1 on in the order of their names, and ``annotations.json`` with ids from 101 on."""
+    listed = []
+    for number, (name, pixels) in enumerate(sorted(images.items()), 1):
+        save(folder / name, pixels)
+        height, width = pixels.shape[:2]
+        listed.append({"id": number, "file_name": name, "height": height, "width": width})
+    content = {
+        "info": {"year": 2017},
+        "images": listed,
+        "annotations": [{"id": number, **each} for number, each in enumerate(annotations, 101)],
+        "categories": [{"id": number, "name": name, "supercategory": "thing"} for number, name in categories.items()],
+    }
+    (folder / "annotations.json").write_text(json.dumps(content), encoding="utf-8")
+    return folder
+
+
+def box(left: int, top: int, right: int, bottom: int) -> list[int]:
+    """A rectangle as a polygon; its pixels are the rows from top and the columns from left, to the others."""
+    return [left, top, right, top, right, bottom, left, bottom]
+
+
+def counted(mask: np.ndarray) -> dict[str, Any]:
+    """A mask (h, w) as COCO's page describes runs: pixels outside and inside by turns, down the columns."""
+    pixels = mask.T.ravel()
+    edges = np.flatnonzero(np.diff(pixels)) + 1
+    counts = np.diff([0, *edges, len(pixels)]).tolist()
+    return {"size": [*mask.shape], "counts": [0, *counts] if pixels[0] else counts}
+
+
+def compressed(mask: np.ndarray) -> dict[str, Any]:
+    """The same as COCO's own code compresses it."""
+    runs = cocoapi.encode(np.asfortranarray(mask))
+    return {"size": [*mask.shape], "counts": runs["counts"].decode()}
 
 
 def _rectangle(random: np.random.Generator, size: int) -> np.ndarray:
