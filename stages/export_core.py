@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.datasets import airbus
+from stages.datasets import airbus, coco
 from stages.pairs.read import Pairs
 from stages.pairs.tables import write_csv
 from stages.pipeline import paths
@@ -97,6 +97,9 @@ def copy_originals(core: Pairs, folder: Path) -> int:
             raise UserError(f"{source / name}: missing; the core was chosen from it")
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / name, folder / name)
+    if parameters.get("name") == "coco":
+        coco.copy_annotations(source, parameters.get("images"), parameters.get("masks"), names, folder)
+        return len(names) + 1
     if parameters.get("name") != "airbus":
         return len(names)
     airbus.copy_table(source, parameters.get("masks"), names, folder)

@@ -1,0 +1,263 @@
+"""COCO's format: a folder of images, and a JSON file of the objects in them, as polygons or run-length encodings.
+
+https://cocodataset.org/#format-data
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from textwrap import shorten
+from typing import Literal
+
+import numpy as np
+
+from stages.datasets.shared.coco_file import Listed, by_name, lookup, read_coco, sections
+from stages.datasets.shared.decode import read_header
+from stages.datasets.shared.find import NOT_READ, LeftOut, examine, find_files, warn
+from stages.datasets.shared.image import Range, choose_range, read_image, require_promised
+from stages.datasets.shared.mask import Rule, Seen
+from stages.datasets.shared.raster import Header
+from stages.datasets.shared.runs import Painted, count_pixels, mask_of, overlap, shown
+from stages.datasets.shared.split import side_of
+from stages.datasets.shared.tiles import Cut, TileSource, layout_of
+from stages.pairs.layout import IGNORED, Origins, PixelClass
+from stages.pipeline.errors import UserError
+from stages.pipeline.params.sections import DatasetParams
+
+IMAGES, ANNOTATIONS = "**/*", "annotations.json"
+PLACES = ("*.json", "annotations/*.json")  # where else the annotations may be
+KEYS = {"images": "id", "annotations": "image_id"}  # where they name an image
+TURNED = "; allowed is its size as it is shown, after EXIF has turned it, and objects that are drawn on it so"
+BACKGROUND = "background"
+
+
+@dataclass(frozen=True)
+class Coco(TileSource):
+    """Tiles of the images that fall on one side of the split, and masks of the objects in them.
+
+    Attributes
+    ----------
+    objects : sequence of sequence of (int, bytes)
+        For each image the values and the runs of its objects, of which later ones lie on top.
+    classes : sequence of PixelClass
+        What the values stand for, the background first; none for masks of one class.
+    """
+
+    objects: Sequence[Painted]
+    classes: Sequence[PixelClass] = ()
+
+    def read(self, file: int, page: int) -> tuple[np.ndarray, np.ndarray, Seen]:
+        """An image and the mask of its objects."""
+        image = read_image(self.folder / self.origins.files[file][0], self.layout.dtype, self.values, page)
+        mask = mask_of(self.objects[file], *image.shape[:2])
+        pixels = np.bincount(mask.ravel(), minlength=IGNORED + 1)
+        values = tuple(np.flatnonzero(pixels).tolist())
+        return image, mask, Seen(values, False, int(pixels[1:IGNORED].sum()), mask.size)
+
+
+def source(options: DatasetParams, item: str) -> Coco:
+    """The tiles of one side of the split, in the order of their images' paths.
+
+    Raises
+    ------
+    UserError
+        If the folder does not hold images and their annotations, or ``strict`` and one of them is damaged.
+    """
+    folder = Path(options.path)
+    if not folder.is_dir():
+        raise UserError(f"dataset.path is {options.path!r}, allowed is a folder with images and {ANNOTATIONS}")
+    for key in ("mask_values", "mask_threshold", "class_colors", "ignore_value"):
+        if getattr(options, key) is not None:
+            raise UserError(f"dataset.{key} is {getattr(options, key)!r}, allowed is null: coco's masks are no files")
+    left_out = LeftOut(folder, options.strict)
+    name = _annotations_of(folder, options.masks)
+    listed, categories = read_coco(folder, name, left_out)
+    value_of, classes = _classes(folder / name, options.classes, categories, options.strict)
+    image_of = _image_of(listed, name, options.images or IMAGES, left_out)
+    paths = sorted(image_of)
+    checked = examine(lambda place: _header(folder, paths[place], image_of[paths[place]], name), len(paths))
+    paths, headers = left_out.broken(paths, checked)
+    paths, headers = left_out.odd(paths, paths, headers)
+    values = choose_range(options.value_range, [folder / path for path in paths], headers)
+    side = side_of(item, paths, options)
+    paths, headers = [paths[place] for place in side], [headers[place] for place in side]
+    if not options.strict:  # images are read whole, to know which can be left out
+        checked = examine(lambda place: _check(folder / paths[place], headers[place], values), len(paths))
+        paths, headers = left_out.broken(paths, checked)
+    objects = [_painted(image_of[path], value_of, bool(classes)) for path in paths]
+    _count_odd(folder, {path: image_of[path] for path in paths}, objects)
+    cut = Cut.of(options)
+    layout, tiles = layout_of(item, headers, left_out, cut, options)
+    if classes:
+        layout = replace(layout, classes=len(classes), classes_of="pixels")
+    origins = Origins([[path] for path in paths], tiles)
+    return Coco(folder, layout, origins, left_out, cut, values, Rule(), objects, classes)
+
+
+def copy_annotations(folder: Path, images: str | None, masks: str | None, paths: Iterable[str], target: Path) -> str:
+    """Copy the annotations of some images, as they are written, with all categories.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder of images and annotations.
+    images, masks : str, optional
+        ``dataset.images`` and ``dataset.masks``, where both stand.
+    paths : iterable of str
+        The images, below that folder.
+    target : Path
+        The folder to copy to.
+
+    Returns
+    -------
+    str
+        The file of annotations below either folder.
+    """
+    name, chosen = _annotations_of(folder, masks), {(path,) for path in paths}
+    files = by_name(find_files(folder, images or IMAGES).images)
+    numbers = {
+        repr(value["id"])
+        for key, _, values in sections(folder / name)
+        for value, _ in values
+        if key == "images" and tuple(lookup(str(value["file_name"]), files)) in chosen
+    }
+    lines = []
+    for key, is_list, values in sections(folder / name):
+        kept = [text for value, text in values if key not in KEYS or repr(value.get(KEYS[key])) in numbers]
+        lines.append(f"{json.dumps(key)}: " + ("[\n" + ",\n".join(kept) + "\n]" if is_list else kept[0]))
+    (target / name).parent.mkdir(parents=True, exist_ok=True)
+    (target / name).write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    return name
+
+
+def _annotations_of(folder: Path, masks: str | None) -> str:
+    """The file of annotations, below the folder."""
+    if masks is None and not (folder / ANNOTATIONS).exists():
+        found = sorted(path.relative_to(folder).as_posix() for place in PLACES for path in folder.glob(place))
+        if len(found) != 1:
+            several = f"which of {', '.join(found[:5])}{', …' if found[5:] else ''} holds the annotations?"
+            none = f"no {ANNOTATIONS}, and no {' or '.join(PLACES)} in its place"
+            raise UserError(f"{folder}: {several if found else none}; dataset.masks says where they are")
+        masks = found[0]
+    name = masks or ANNOTATIONS
+    if not (folder / name).resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"{folder / name}: leads out of {folder}, allowed are files in it")
+    return name
+
+
+def _image_of(listed: Sequence[Listed], name: str, pattern: str, left_out: LeftOut) -> dict[str, Listed]:
+    """Images that are listed, by their files; a file that is not listed and the reverse are an error, or counted."""
+    found = find_files(left_out.folder, pattern)
+    files, not_read = by_name(found.images), by_name(found.others)
+    images: dict[str, list[Listed]] = defaultdict(list)
+    faults: dict[str, list[str]] = defaultdict(list)
+    for image in listed:
+        paths, label = lookup(image.name, files), f"{name}: image {shown(image.number)}, {shown(image.name)}"
+        if len(paths) == 1:
+            images[paths[0]].append(image)
+        elif paths:
+            faults["several files have that name"].append(label)
+        elif lookup(image.name, not_read):
+            faults[NOT_READ].append(label)
+        else:
+            faults[f"no such file among {pattern}"].append(label)
+    shared = [path for path, each in images.items() if len(each) > 1]
+    left_out.add(shared, f"several images of {name} have this file")
+    if len(shared) == len(images):
+        raise UserError(
+            f"{left_out.folder}: none of {len(found.images)} images of {pattern} is among the {len(listed)} of {name} "
+            "by its file_name; dataset.images is a pattern that says where they are"
+        )
+    left_out.skip(found.hidden, "a hidden file")
+    for why, labels in faults.items():
+        left_out.add(labels, why)
+    left_out.add([path for path in found.images if path not in images], f"not in {name}")
+    return {path: each[0] for path, each in images.items() if len(each) == 1}
+
+
+def _classes(
+    path: Path, chosen: Literal["all"] | list[str] | None, categories: Mapping[int, str], strict: bool
+) -> tuple[dict[int, int], list[PixelClass]]:
+    """The value of the pixels of each category, 0 if it is not to be found, and the classes that they stand for."""
+    if chosen is None:
+        return dict.fromkeys(categories, 1), []
+    number_of: dict[str, int] = {}
+    for number, category in sorted(categories.items()):
+        if number_of.setdefault(category, number) != number:
+            line = f"{path}: categories {number_of[category]} and {number} are both called {category!r}"
+            if strict:
+                raise UserError(f"{line}; dataset.strict=false takes them as one class")
+            warn(f"{line}, and are taken as one class")
+    number_of.pop(BACKGROUND, None)
+    names = list(number_of) if chosen == "all" else chosen
+    unknown = [each for each in names if each not in number_of]
+    if unknown:
+        known = shorten(", ".join(number_of), 400, placeholder=" …")
+        raise UserError(f"dataset.classes names {unknown[0]!r}, allowed are the categories of {path}: {known}")
+    if not 0 < len(names) < IGNORED:
+        raise UserError(
+            f"dataset.classes makes {len(names)} classes of {path}, allowed are 1 to {IGNORED - 1}; name some"
+        )
+    value_of = {each: value for value, each in enumerate(names, 1)}
+    colored = [PixelClass(each, number_of[each], _color(value)) for each, value in value_of.items()]
+    classes = [PixelClass(BACKGROUND, 0, _color(0)), *colored]
+    return {number: value_of.get(each, 0) for number, each in categories.items()}, classes
+
+
+def _color(index: int) -> str:
+    """A colour of Pascal VOC's map; to be replaced by the shared ``default_color``."""
+    channels = [sum((index >> (3 * bit + shift) & 1) << (7 - bit) for bit in range(3)) for shift in range(3)]
+    return "#" + bytes(channels).hex()
+
+
+def _header(folder: Path, path: str, image: Listed, name: str) -> Header | UserError:
+    """The head of an image, or an error in it or in its objects."""
+    try:
+        header = read_header(folder / path)
+        if header.pages > 1:
+            raise UserError(f"{folder / path}: {header.pages} pages, allowed is one")
+        if header[:2] != (image.height, image.width):
+            turned = (header.width, header.height) == (image.height, image.width)
+            raise UserError(
+                f"{folder / path}: {header.height}×{header.width} pixels, image {shown(image.number)} of {name} has "
+                f"{image.height}×{image.width}{TURNED if turned else ''}"
+            )
+        if image.fault:
+            raise UserError(f"{folder / path}: {image.fault}; in {name}")
+    except UserError as error:
+        return error
+    return header
+
+
+def _check(path: Path, header: Header, values: Range) -> Header | UserError:
+    """The head of an image, or an error in it; it is read whole."""
+    try:
+        require_promised(path, read_image(path, "uint8", values), header)
+    except UserError as error:
+        return error
+    return header
+
+
+def _painted(image: Listed, value_of: Mapping[int, int], with_classes: bool) -> Painted:
+    """The objects of an image, small ones on top of large ones; with classes all of them lie on top of crowds."""
+    drawn = [(value_of[each.category], each.crowd, each.runs) for each in image.objects if value_of[each.category]]
+    if not with_classes:
+        return [(value, runs) for value, _, runs in drawn]
+    pixels = {runs: count_pixels([runs], image.height, image.width) for _, _, runs in drawn}
+    drawn.sort(key=lambda each: (not each[1], -pixels[each[2]]))
+    return [(IGNORED if crowd else value, runs) for value, crowd, runs in drawn]
+
+
+def _count_odd(folder: Path, images: Mapping[str, Listed], objects: Sequence[Painted]) -> None:
+    """Say how many objects reach out of their images, and in how many images objects of different classes overlap."""
+    clipped = [
+        f"{path}: annotation {shown(each.number)}" for path in images for each in images[path].objects if each.clipped
+    ]
+    if clipped:
+        warn(f"{len(clipped)} objects clipped, which reach out of their images: {folder / clipped[0]}")
+    places = zip(images.items(), objects, strict=True)
+    mixed = [path for (path, image), each in places if overlap(each, image.height, image.width)]
+    if mixed:
+        warn(f"{len(mixed)} images where classes overlap, of which the smaller object is on top: {folder / mixed[0]}")
