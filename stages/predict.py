@@ -2,7 +2,7 @@
 
 The masks are PNG files of the size of the images and of their names, 255 in the predicted mask. Masks of classes have a
 palette: the number of a colour is the value of its class in the files that the network was trained on, or its place
-where that is none of 0 to 255; ``classes.csv`` names them.
+where these are not different ones from 0 to 255; ``classes.csv`` names them.
 """
 
 from collections.abc import Sequence
@@ -42,7 +42,8 @@ def main(words: list[str] | None = None) -> None:
 def numbers_of(classes: Sequence[PixelClass]) -> list[int]:
     """The number of each class in the files of masks."""
     values = [each.value for each in classes]
-    return values if all(0 <= value <= 255 for value in values) else [*range(len(classes))]
+    usable = all(0 <= value <= 255 for value in values) and len(set(values)) == len(values)
+    return values if usable else [*range(len(classes))]
 
 
 def save_mask(mask: np.ndarray, path: Path, classes: Sequence[PixelClass], numbers: Sequence[int]) -> None:

@@ -41,12 +41,16 @@ def palette_image(values: np.ndarray) -> Image.Image:
 def in_colours(values: np.ndarray) -> np.ndarray:
     colors = np.zeros((256, 3), np.uint8)
     colors[7], colors[26], colors[255] = ROAD, CAR, VOID
-    return colors[values]
+    return np.asarray(colors[values])
 
 
 EXPECTED = np.select([VALUES == 7, VALUES == 26, VALUES == 255], [1, 2, IGNORED], 0)
-BY_VALUE = {"classes": ["road", "car"], "mask_values": [7, 26], "ignore_value": 255}
-BY_COLOUR = {"classes": ["road", "car"], "class_colors": ["#804080", "#00008e"], "ignore_value": "#e0e0c0"}
+BY_VALUE: dict[str, Any] = {"classes": ["road", "car"], "mask_values": [7, 26], "ignore_value": 255}
+BY_COLOUR: dict[str, Any] = {
+    "classes": ["road", "car"],
+    "class_colors": ["#804080", "#00008e"],
+    "ignore_value": "#e0e0c0",
+}
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ def test_pairs_are_what_stands_at_their_places(cut: Cut, sizes: list[tuple[int, 
     layout, tiles = layout_of("train", headers, left_out, cut, dataset_options("folder"))
     assert tiles.tolist() == [[file, *place, 0] for file, grid in enumerate(grids) for place in grid]
     origins = Origins([[name] for name in names], tiles)
-    found = Pictures(Path(), layout, origins, left_out, cut, Range(), Rule(), pictures, masks)
+    found = Pictures(Path(), layout, origins, left_out, cut, Range(), Rule(), (), pictures, masks)
     block = found.draw(range(layout.count))
     for (file, top, left, _), image, mask in zip(tiles.tolist(), *block, strict=True):
         part = slice(top, top + cut.size), slice(left, left + cut.size)

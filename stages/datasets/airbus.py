@@ -13,7 +13,7 @@ import numpy as np
 
 from stages.datasets.shared.decode import read_header
 from stages.datasets.shared.find import NOT_READ, LeftOut, examine, find_files, warn
-from stages.datasets.shared.image import Range, choose_range, read_image, require_promised
+from stages.datasets.shared.image import check_image, choose_range, read_image
 from stages.datasets.shared.mask import Rule, Seen
 from stages.datasets.shared.raster import Header
 from stages.datasets.shared.split import side_of
@@ -67,7 +67,7 @@ def source(options: DatasetParams, item: str) -> Airbus:
     side = side_of(item, paths, options)
     paths, headers = [paths[place] for place in side], [headers[place] for place in side]
     if not options.strict:  # images are read whole, to know which can be left out
-        checked = examine(lambda place: _check(folder / paths[place], headers[place], values), len(paths))
+        checked = examine(lambda place: check_image(folder / paths[place], headers[place], values), len(paths))
         paths, headers = left_out.broken(paths, checked)
     runs = [_runs_of(ships[Path(path).name]) for path in paths]
     _count_overlaps(folder, paths, runs, options.strict)
@@ -170,15 +170,6 @@ def _header(folder: Path, path: str, ships: dict[str, list[str]]) -> Header | Us
         if header.pages > 1:
             raise UserError(f"{folder / path}: {header.pages} pages, allowed is one")
         _check_runs(folder / path, ships[Path(path).name], header)
-    except UserError as error:
-        return error
-    return header
-
-
-def _check(path: Path, header: Header, values: Range) -> Header | UserError:
-    """The head of an image, or an error in it; it is read whole."""
-    try:
-        require_promised(path, read_image(path, "uint8", values), header)
     except UserError as error:
         return error
     return header

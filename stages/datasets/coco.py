@@ -6,17 +6,18 @@ https://cocodataset.org/#format-data
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
 from typing import Literal
 
 import numpy as np
 
+from stages.datasets.shared.classes import BACKGROUND, default_color
 from stages.datasets.shared.coco_file import Listed, by_name, lookup, read_coco, sections
 from stages.datasets.shared.decode import read_header
 from stages.datasets.shared.find import NOT_READ, LeftOut, examine, find_files, warn
-from stages.datasets.shared.image import Range, choose_range, read_image, require_promised
+from stages.datasets.shared.image import check_image, choose_range, read_image
 from stages.datasets.shared.mask import Rule, Seen
 from stages.datasets.shared.raster import Header
 from stages.datasets.shared.runs import Painted, count_pixels, mask_of, overlap, shown
@@ -30,7 +31,6 @@ IMAGES, ANNOTATIONS = "**/*", "annotations.json"
 PLACES = ("*.json", "annotations/*.json")  # where else the annotations may be
 KEYS = {"images": "id", "annotations": "image_id"}  # where they name an image
 TURNED = "; allowed is its size as it is shown, after EXIF has turned it, and objects that are drawn on it so"
-BACKGROUND = "background"
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,9 @@ class Coco(TileSource):
     ----------
     objects : sequence of sequence of (int, bytes)
         For each image the values and the runs of its objects, of which later ones lie on top.
-    classes : sequence of PixelClass
-        What the values stand for, the background first; none for masks of one class.
     """
 
     objects: Sequence[Painted]
-    classes: Sequence[PixelClass] = ()
 
     def read(self, file: int, page: int) -> tuple[np.ndarray, np.ndarray, Seen]:
         """An image and the mask of its objects."""
@@ -84,16 +81,14 @@ def source(options: DatasetParams, item: str) -> Coco:
     side = side_of(item, paths, options)
     paths, headers = [paths[place] for place in side], [headers[place] for place in side]
     if not options.strict:  # images are read whole, to know which can be left out
-        checked = examine(lambda place: _check(folder / paths[place], headers[place], values), len(paths))
+        checked = examine(lambda place: check_image(folder / paths[place], headers[place], values), len(paths))
         paths, headers = left_out.broken(paths, checked)
     objects = [_painted(image_of[path], value_of, bool(classes)) for path in paths]
     _count_odd(folder, {path: image_of[path] for path in paths}, objects)
     cut = Cut.of(options)
-    layout, tiles = layout_of(item, headers, left_out, cut, options)
-    if classes:
-        layout = replace(layout, classes=len(classes), classes_of="pixels")
+    layout, tiles = layout_of(item, headers, left_out, cut, options, classes)
     origins = Origins([[path] for path in paths], tiles)
-    return Coco(folder, layout, origins, left_out, cut, values, Rule(), objects, classes)
+    return Coco(folder, layout, origins, left_out, cut, values, Rule(), classes, objects)
 
 
 def copy_annotations(folder: Path, images: str | None, masks: str | None, paths: Iterable[str], target: Path) -> str:
@@ -201,15 +196,9 @@ def _classes(
             f"dataset.classes makes {len(names)} classes of {path}, allowed are 1 to {IGNORED - 1}; name some"
         )
     value_of = {each: value for value, each in enumerate(names, 1)}
-    colored = [PixelClass(each, number_of[each], _color(value)) for each, value in value_of.items()]
-    classes = [PixelClass(BACKGROUND, 0, _color(0)), *colored]
+    colored = [PixelClass(each, number_of[each], default_color(value)) for each, value in value_of.items()]
+    classes = [PixelClass(BACKGROUND, 0, default_color(0)), *colored]
     return {number: value_of.get(each, 0) for number, each in categories.items()}, classes
-
-
-def _color(index: int) -> str:
-    """A colour of Pascal VOC's map; to be replaced by the shared ``default_color``."""
-    channels = [sum((index >> (3 * bit + shift) & 1) << (7 - bit) for bit in range(3)) for shift in range(3)]
-    return "#" + bytes(channels).hex()
 
 
 def _header(folder: Path, path: str, image: Listed, name: str) -> Header | UserError:
@@ -226,15 +215,6 @@ def _header(folder: Path, path: str, image: Listed, name: str) -> Header | UserE
             )
         if image.fault:
             raise UserError(f"{folder / path}: {image.fault}; in {name}")
-    except UserError as error:
-        return error
-    return header
-
-
-def _check(path: Path, header: Header, values: Range) -> Header | UserError:
-    """The head of an image, or an error in it; it is read whole."""
-    try:
-        require_promised(path, read_image(path, "uint8", values), header)
     except UserError as error:
         return error
     return header

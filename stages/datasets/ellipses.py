@@ -167,10 +167,8 @@ def source(options: DatasetParams, item: str) -> Ellipses:
 
 
 def _classes(options: DatasetParams) -> list[PixelClass]:
-    """The classes of either set; the other shape has a name that fits all shapes, if the sets have different ones."""
-    shapes = {options.train_interference or options.interference, options.test_interference or options.interference}
-    other = shapes.pop() if len(shapes) == 1 else "other shape"
-    names = (BACKGROUND, "ellipse", other)
+    """The classes of either set; the other shape goes by one name, though the sets may have different ones."""
+    names = (BACKGROUND, "ellipse", "other shape" if options.interference == "none" else options.interference)
     return [PixelClass(name, place, default_color(place)) for place, name in enumerate(names)]
 
 

@@ -37,8 +37,8 @@ class DatasetParams(Section):
     """Which pairs, and how many."""
 
     name: str = Field(
-        description="source of the pairs: `ellipses`, drawn here; `fashion_mnist`, ten classes; `folder` and `airbus`, "
-        "your own files"
+        description="source of the pairs: `ellipses`, drawn here; `fashion_mnist`, ten labels; `folder`, `coco` and "
+        "`airbus`, your own files"
     )
     # Pixels of a mask are counted in float32, which is exact up to 2²⁴.
     image_size: int = Field(ge=1, le=4096, description="height and width of a pair in pixels, at most 4096")
@@ -60,7 +60,10 @@ class DatasetParams(Section):
     )
     path: str = Field(description="folder of your files, or of Fashion-MNIST's; `stages/none` stands for no folder")
     images: str | None = Field(description="glob pattern of the images below `path`")
-    masks: str | None = Field(description="glob pattern of the masks below `path`; for `airbus` the path of its table")
+    masks: str | None = Field(
+        description="glob pattern of the masks below `path`; for `airbus` and `coco` "
+        "the path of the table, or of the annotations"
+    )
     mask_values: list[int] | None = Field(
         description="values of a label image that make the mask, as `[1,3]`; with `classes` those of the classes"
     )
