@@ -96,9 +96,9 @@ def main() -> None:
             worst,
             allow_pickle=False,
             test_rows=np.array(shown["test"], np.int64),
-            test_predictions=of_test.predict(shown["test"]),
+            test_predictions=of_test.views(shown["test"]),
             suspects_rows=np.array(shown["suspects"], np.int64),
-            suspects_predictions=_predictions(shown["suspects"], of_pool.predict, judged),
+            suspects_predictions=_predictions(shown["suspects"], of_pool.views, judged),
         )
         in_pool = np.concatenate([found for name, found in scores.items() if name != "test"])
         columns = distribution(scores) | {"pool_below": shares_below(in_pool)}
@@ -155,11 +155,11 @@ def _lowest_first(rows: np.ndarray, scores: np.ndarray, closeness: np.ndarray) -
 def _predictions(
     rows: Sequence[int], predict: Callable[[Sequence[int]], np.ndarray], judged: Mapping[str, np.ndarray]
 ) -> np.ndarray:
-    """Predictions for suspects by networks that did not learn them, as float32: chosen ones have theirs in `judged`."""
+    """Predictions for suspects by networks that did not learn them: chosen ones have theirs in `judged`."""
     found = dict(zip(judged["pictured"].tolist(), judged["predictions"], strict=True))
     others = [row for row in rows if row not in found]
     found |= zip(others, predict(others), strict=True)
-    return np.array([found[row] for row in rows], np.float32)
+    return np.array([found[row] for row in rows])
 
 
 def _read_verified(path: Path, count: int) -> dict[str, np.ndarray]:

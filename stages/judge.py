@@ -52,8 +52,8 @@ class Judged(NamedTuple):
         As `stages.learning.protocol.Verified` has them.
     pictured : ndarray of int64, shape (m,)
         Rows of chosen pairs, the worst of each fold among them.
-    predictions : ndarray of float32, shape (m, h, w, 1) or (m, classes)
-        Their probabilities.
+    predictions : ndarray
+        What is drawn of their predictions, see `stages.learning.predictor.Predictor.views`.
     """
 
     rows: np.ndarray
@@ -137,6 +137,7 @@ def judge(pairs: Pairs, chosen: np.ndarray, folds: Sequence[Fold], params: Param
     from stages.learning.learner import Learner  # imports TensorFlow: bad input need not wait for that
 
     learner = Learner.new(pairs, params, BATCH)
+    found = found._replace(predictions=learner.views([]))
     done = 0  # steps and tested pairs
     if saved.found:
         done = saved.found.plain["done"]
@@ -197,7 +198,7 @@ def _pictured(found: Judged, learner: "Learner", positions: np.ndarray) -> Judge
     worst = np.isin(order, rows[np.lexsort((rows, closeness, scores))[:SHOWN]])
     return found._replace(
         pictured=np.concatenate([found.pictured, order[worst]]),
-        predictions=np.concatenate([found.predictions, learner.predict(np.flatnonzero(worst))]),
+        predictions=np.concatenate([found.predictions, learner.views(np.flatnonzero(worst))]),
     )
 
 

@@ -37,9 +37,8 @@ def main(words: list[str] | None = None) -> None:
         write_csv(ranking / "ranking.csv", HEADER, lines)
         worst = mapper.map(folder, [line[0] for line in lines[:SHOWN]])
         titles = [f"{path}: {overlap:.2f}" for path, _, overlap, _ in lines[:SHOWN]]
-        pictures.draw_probabilities(
-            ranking / "worst.png", [(each.image, each.probabilities) for each in worst], titles, mapper.classes
-        )
+        shown = [(each.image, each.mask[:, :, None] if mapper.classes else each.probabilities) for each in worst]
+        pictures.draw_masks(ranking / "worst.png", shown, titles, mapper.classes)
     print(f"triage: {len(lines)} images in {made / 'ranking.csv'}, the first to label is {lines[0][0]}")
 
 

@@ -1,4 +1,4 @@
-"""The table of parameters in README.md, made of their descriptions. `python -m tests.parameter_table` writes it."""
+"""The table in stages/PARAMETERS.md, made of their descriptions. `python -m tests.parameter_table` writes it."""
 
 import re
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from stages.pipeline.params import choices
 from stages.pipeline.params.validation import model_of
 from stages.pipeline.params.yaml import read_yaml
 
-README = Path("README.md")
+PAGE = Path("stages/PARAMETERS.md")
 PLACE = re.compile(r"(<!-- parameters -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -33,5 +33,5 @@ def _described(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, s
 
 
 if __name__ == "__main__":
-    text = README.read_text(encoding="utf-8")
-    README.write_text(PLACE.sub(lambda match: match[1] + table() + match[2], text), encoding="utf-8")
+    text = PAGE.read_text(encoding="utf-8")
+    PAGE.write_text(PLACE.sub(lambda match: match[1] + table() + match[2], text), encoding="utf-8")

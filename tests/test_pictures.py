@@ -116,7 +116,7 @@ def test_predicted_classes_are_drawn(tmp_path: Path) -> None:
 def test_images_of_any_size_are_drawn_beside_what_is_said_of_them(tmp_path: Path, height: int, width: int) -> None:
     image, other = np.full((height, width, 3), 90, np.uint8), np.zeros((20, 24, 1), np.float32)
     said = np.full((height, width, 1), 0.2)
-    pictures.draw_probabilities(tmp_path / "a.png", [(image, said), (other, np.ones((20, 24, 1)))], ["a" * 99, "Ü"])
+    pictures.draw_masks(tmp_path / "a.png", [(image, said), (other, np.ones((20, 24, 1)))], ["a" * 99, "Ü"])
     assert {(90, 90, 90), (51, 51, 51)} <= colours_of(read(tmp_path / "a.png"))
 
 
@@ -166,7 +166,7 @@ def test_pictures_of_classes_show_masks_and_predictions_in_their_colours_and_exp
     masks = np.zeros((2, 16, 16, 1), np.uint8)
     masks[:, 2:9, 2:9], masks[:, 10:14, 10:14] = 1, 2
     given = Block(np.full((2, 16, 16, 3), 90, np.uint8), masks)
-    said = np.eye(3, dtype=np.float32)[np.where(masks[..., 0] == 1, 1, 0)]  # the cars are missed
+    said = np.where(masks == 1, 1, 0).astype(np.uint8)  # the cars are missed
     pictures.draw_pairs(tmp_path / "a.png", given, ["a", "b"], CLASSES)
     assert {ROAD, CAR} <= colours_of(read(tmp_path / "a.png"))
     pictures.draw_predictions(tmp_path / "b.png", given, said, ["a", "b"], CLASSES)
@@ -178,5 +178,5 @@ def test_pictures_of_classes_show_masks_and_predictions_in_their_colours_and_exp
     assert CAR not in colours_of(found)
     assert colors.KINDS_OF_CLASSES["missed"] in colours_of(kinds)
     assert CAR in colours_of(drawn[-3 * pictures.TEXT :])  # the legend
-    pictures.draw_probabilities(tmp_path / "c.png", [(given.images[0], said[0])], ["a"], CLASSES)
+    pictures.draw_masks(tmp_path / "c.png", [(given.images[0], said[0])], ["a"], CLASSES)
     assert ROAD in colours_of(read(tmp_path / "c.png"))

@@ -10,14 +10,15 @@ from urllib.parse import unquote
 import pytest
 import yaml
 
-from tests.parameter_table import PLACE, table
+from tests.parameter_table import PAGE, PLACE, table
 from tests.project import ROOT, STAGES, metrics, stages_run, succeed
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = [
     Path(name)
     for name in (
-        "README.md", "stages/README.md", "stages/datasets/README.md", "tests/README.md", "metrics/studies/README.md",
+        "README.md", "stages/README.md", "stages/PARAMETERS.md", "stages/datasets/README.md", "tests/README.md",
+        "metrics/studies/README.md",
     )
 ]  # fmt: skip
 PROGRAMS = re.compile(r"(dvc|make|python|git|source|cd|pip|TRAINCORE_\w+=\S+ dvc) ")
@@ -96,6 +97,7 @@ ELSEWHERE = {
     "python -m tests.benchmarks policy": "hours of full load",
     "python -m tests.benchmarks triage": "needs the full run",
     "python -m tests.wrong_masks": "an hour of full load",
+    "python -m tests.labelling_loop": "an hour of full load; tests/test_labelling_loop.py has a small one",
     "python -m stages.suggest": "tests/test_suggest.py, on a small pool",
     "python -m tests.parameter_table": "the last test of this file compares its table",
     "python -m tests.test_house": "the same file compares its table",
@@ -114,6 +116,9 @@ ELSEWHERE = {
     "dvc exp run -S dataset.name=folder -S dataset.path=membrane -S dataset.image_size=128 "
     "-S 'dataset.mask_values=[0]' \\": "minutes, of images that are not here; tests/test_folder.py has the options",
     "dvc exp run -S dataset.name=folder -S dataset.path=my_images -S dataset.image_size=128": "tests/test_variants.py",
+    "dvc exp run -S dataset.name=folder -S dataset.path=my_images -S dataset.classes=all -S dataset.ignore_value=255": (
+        "tests/test_classes.py has the options"
+    ),
     "dvc exp run -S dataset.name=fashion_mnist -S network.name=cnn -S select.strategy=everything": (
         "tests/test_fashion_mnist.py and tests/test_variants.py, on images of their own"
     ),
@@ -247,4 +252,5 @@ def test_the_headline_figures_are_those_of_the_committed_run() -> None:
 
 
 def test_the_table_of_parameters_is_that_of_their_descriptions() -> None:
-    assert [found[0] for found in PLACE.finditer(README)] == [f"<!-- parameters -->\n{table()}<!-- end -->"]
+    page = (ROOT / PAGE).read_text(encoding="utf-8")
+    assert [found[0] for found in PLACE.finditer(page)] == [f"<!-- parameters -->\n{table()}<!-- end -->"]

@@ -16,7 +16,6 @@ from stages.pairs.tables import (
     read_leaks,
     read_lines,
     read_rows,
-    read_scores,
     read_table,
     with_origins,
     write_csv,
@@ -64,7 +63,8 @@ def test_rejected_rows_are_read_as_they_were_written(
     table = tmp_path_factory.mktemp("data") / "rejected.csv"
     for origins in (None, ORIGINS):
         write_csv(table, *with_origins(["row", "score"], list(found.items()), [*found], origins))
-        assert list(read_output(table, read_scores, COUNT).items()) == list(found.items())
+        assert read_rows(table, COUNT, least=0).tolist() == list(found)
+        assert [line.score() for line in read_lines(table, "score")] == list(found.values())
 
 
 def test_lines_are_read_with_their_numbers_also_where_a_text_has_two(tmp_path: Path) -> None:
@@ -110,10 +110,7 @@ def test_a_table_that_is_no_core_is_refused_with_the_line(tmp_path: Path, conten
 @pytest.mark.parametrize(
     ("read", "content", "named"),
     [
-        (read_scores, "row\n1\n", "first line 'row', expected a column 'score', and only one"),
-        (read_scores, "row,score\n1,high\n", "line 2: score is 'high', allowed is a number, or nothing"),
-        (read_scores, "row,score\n8,0.5\n", "line 2: row is '8', allowed is a row from 0 to 7"),
-        (read_scores, "row,score\n1,0.5\n1,0.5\n", "row 1 stands in line 2 and in line 3"),
+        (read_choices, "row,score,epochs\n1,high,0\n", "line 2: score is 'high', allowed is a number, or nothing"),
         (read_choices, "row,score\n1,0.5\n", "first line 'row,score', expected a column 'epochs', and only one"),
         (read_choices, "row,score,epochs\n1,0.5,many\n", "line 2: epochs is 'many', allowed is a whole number"),
     ],

@@ -155,7 +155,7 @@ def test_the_first_twenty_are_drawn_in_their_order(unsure: Path, monkeypatch: py
     for number in range(triage.SHOWN):
         save_image(unsure / f"new/{number:02d}.png", np.full((8, 8, 3), 130 + number, np.uint8))
     drawn: list[tuple[Any, Any]] = []
-    monkeypatch.setattr(pictures, "draw_probabilities", lambda _path, images, titles, _: drawn.append((images, titles)))
+    monkeypatch.setattr(pictures, "draw_masks", lambda _path, images, titles, _: drawn.append((images, titles)))
     triage.main(["new", "ranking"])
     ((images, titles),) = drawn
     lines = ranking(unsure / "ranking")
@@ -175,9 +175,7 @@ def test_the_first_twenty_are_drawn_in_their_order(unsure: Path, monkeypatch: py
 def test_images_of_any_kind_are_drawn(folder: Path, channels: int, dtype: str) -> None:
     image = spotted(12, 20, channels)
     image = image if dtype == "uint8" else (image / 255).astype(np.float32)
-    pictures.draw_probabilities(
-        folder / "a.png", [(image, np.full((12, 20, 1), 0.3))] * 5, ["a" * 99, "b", "c", "$", "_"]
-    )
+    pictures.draw_masks(folder / "a.png", [(image, np.full((12, 20, 1), 0.3))] * 5, ["a" * 99, "b", "c", "$", "_"])
     assert read_image(folder / "a.png").size > 0
 
 

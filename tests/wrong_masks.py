@@ -41,7 +41,7 @@ class Case(NamedTuple):
 def main() -> None:
     """Print a row for each case, in their order."""
     options = _options()
-    images, masks = _tiles(options.folder, options.size) if options.folder else _drawn(options.size, options.pairs)
+    images, masks = tiles(options.folder, options.size) if options.folder else drawn(options.size, options.pairs)
     images, masks = images[: options.pairs], masks[: options.pairs]
     cases = [Case(*each) for each in itertools.product(options.kinds, options.shares, options.modes, options.seeds)]
 
@@ -120,13 +120,14 @@ def _parameters(folder: Path, size: int, case: Case) -> dict[str, Any]:
     }
 
 
-def _drawn(size: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+def drawn(size: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Ellipses: images of uint8 (n, size, size, 3), and masks of 0 and 1 (n, size, size)."""
     options = dataset_options("ellipses", image_size=size, train_count=count, test_count=1, train_seed=201)
     block = source(options, "train").draw(range(count))
     return block.images, block.targets[..., 0]
 
 
-def _tiles(folder: Path, size: int) -> tuple[np.ndarray, np.ndarray]:
+def tiles(folder: Path, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Tiles of all images; what is dark in a mask is the foreground."""
     images, masks = [], []
     for path in sorted((folder / "images").iterdir()):

@@ -116,24 +116,19 @@ def rgb(color: str) -> tuple[int, int, int]:
 
 
 def mask_as_rgb(mask: np.ndarray, classes: Sequence[PixelClass] = ()) -> np.ndarray:
-    """Colours of a stored mask (h, w, 1), of 0 and 1 or of classes; uint8, shape (h, w, 3)."""
+    """Colours of a mask (h, w, 1), of probabilities in [0, 1] or of classes; uint8, shape (h, w, 3)."""
     return as_classes(mask[:, :, 0], classes) if classes else as_grey(mask[:, :, 0])
 
 
-def probabilities_as_rgb(probabilities: np.ndarray, classes: Sequence[PixelClass] = ()) -> np.ndarray:
-    """Colours of probabilities (h, w, 1 or classes): greys, or the likeliest classes; uint8, shape (h, w, 3)."""
-    return as_classes(probabilities.argmax(axis=2), classes) if classes else as_grey(probabilities[:, :, 0])
-
-
-def prediction_as_rgb(mask: np.ndarray, probabilities: np.ndarray, classes: Sequence[PixelClass] = ()) -> np.ndarray:
+def comparison_as_rgb(mask: np.ndarray, predicted: np.ndarray, classes: Sequence[PixelClass] = ()) -> np.ndarray:
     """Colours of the kinds of pixels.
 
     Parameters
     ----------
     mask : ndarray of uint8, shape (h, w, 1)
         The true one.
-    probabilities : ndarray of float, shape (h, w, 1 or classes)
-        What the network says.
+    predicted : ndarray, shape (h, w, 1)
+        Probabilities, or classes.
     classes : sequence of PixelClass
         None for masks of 0 and 1.
 
@@ -142,8 +137,8 @@ def prediction_as_rgb(mask: np.ndarray, probabilities: np.ndarray, classes: Sequ
     ndarray of uint8, shape (h, w, 3)
     """
     if classes:
-        return kinds_of_classes(mask[:, :, 0], probabilities.argmax(axis=2))
-    return kinds_of(mask[:, :, 0] > 0, probabilities[:, :, 0] > MASK_THRESHOLD)
+        return kinds_of_classes(mask[:, :, 0], predicted[:, :, 0])
+    return kinds_of(mask[:, :, 0] > 0, predicted[:, :, 0] > MASK_THRESHOLD)
 
 
 def kinds_of_classes(mask: np.ndarray, predicted: np.ndarray) -> np.ndarray:

@@ -13,10 +13,9 @@ from stages.drawing.colors import (
     KINDS,
     KINDS_OF_CLASSES,
     as_rgb,
+    comparison_as_rgb,
     mask_as_rgb,
     outlined,
-    prediction_as_rgb,
-    probabilities_as_rgb,
     rgb,
 )
 from stages.pairs.layout import Block, PixelClass
@@ -67,8 +66,8 @@ def draw_predictions(
         The picture, a PNG file.
     block : Block
         The pairs.
-    predictions : ndarray of float, shape (n, h, w, 1), (n, h, w, classes) or (n, classes)
-        Probabilities.
+    predictions : ndarray, shape (n, h, w, 1) or (n, classes)
+        Probabilities, or the classes of pixels.
     titles : sequence of str
         A title for each image.
     classes : sequence of PixelClass
@@ -82,8 +81,8 @@ def draw_predictions(
         [
             as_rgb(image),
             mask_as_rgb(mask, classes),
-            probabilities_as_rgb(predicted, classes),
-            prediction_as_rgb(mask, predicted, classes),
+            mask_as_rgb(predicted, classes),
+            comparison_as_rgb(mask, predicted, classes),
         ]
         for image, mask, predicted in zip(block.images, block.targets, predictions, strict=True)
     ]
@@ -92,7 +91,7 @@ def draw_predictions(
     _explained(sheet, "", _named(classes)).save(path, optimize=True)
 
 
-def draw_probabilities(
+def draw_masks(
     path: Path,
     images: Sequence[tuple[np.ndarray, np.ndarray]],
     titles: Sequence[str],
@@ -105,15 +104,14 @@ def draw_probabilities(
     path : Path
         The picture, a PNG file.
     images : sequence of (ndarray, ndarray)
-        Images, uint8 or float32 of shape (h, w, c), and probabilities in [0, 1] of shape (h, w, 1 or classes).
+        Images, uint8 or float32 of shape (h, w, c), and of shape (h, w, 1) probabilities or classes.
     titles : sequence of str
         A title for each image.
     classes : sequence of PixelClass
         Of the pixels; none for masks of 0 and 1.
     """
     cells = [
-        np.concatenate(_framed([as_rgb(image), probabilities_as_rgb(probabilities, classes)]), axis=1)
-        for image, probabilities in images
+        np.concatenate(_framed([as_rgb(image), mask_as_rgb(predicted, classes)]), axis=1) for image, predicted in images
     ]
     _explained(_sheet(cells, titles, across=4), "", _named(classes)).save(path, optimize=True)
 

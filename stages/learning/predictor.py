@@ -91,6 +91,17 @@ class Predictor:
         (block,) = self._stream([np.asarray(positions)])
         return np.asarray(self.network.predict_on_batch(self.scaled(block.images)))
 
+    def views(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
+        """What is drawn of predictions, which is little.
+
+        Returns
+        -------
+        ndarray
+            As `predict`; but of masks of classes the likeliest class of each pixel, uint8 of shape (n, h, w, 1).
+        """
+        predicted = self.predict(positions)
+        return predicted.argmax(axis=3)[..., None].astype(np.uint8) if self.pairs.classes else predicted
+
     def fits(self, positions: Sequence[int] | np.ndarray) -> Iterator[Fit]:
         """Compare the predictions of some pairs with their targets, block by block.
 

@@ -149,11 +149,6 @@ def read_choices(path: Path, count: int) -> list[Choice]:
     ]
 
 
-def read_scores(path: Path, count: int) -> dict[int, float | None]:
-    """Rows and their scores, None where there is none; parameters and errors are those of `read_rows`."""
-    return {row: line.score() for row, line in _rows(path, count, "score")}
-
-
 def read_leaks(path: Path, count: int) -> np.ndarray:
     """Rows of the test set that share an image with the pool, as stage ``audit`` found; ``count`` is that of the set.
 

@@ -1,6 +1,6 @@
 """The sections of ``params.yaml``, typed: what each parameter means and which values it takes.
 
-The descriptions are the table of parameters in README.md. A field without ``None`` in its type that is null in
+The descriptions are the table of stages/PARAMETERS.md. A field without ``None`` in its type that is null in
 ``params.yaml`` has its value from stages/choices.yaml by the time that it stands here.
 """
 
