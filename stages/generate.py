@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.datasets.shared.source import Source, open_source
+from stages.datasets.shared.source import Source, classes_of, open_source
 from stages.datasets.shared.tally import Tally, require_sense
 from stages.datasets.shared.tiles import TileSource
 from stages.pairs.layout import Layout
@@ -45,8 +45,8 @@ def main(item: str) -> None:
         "set": item,
         "parameters": options.model_dump(exclude_none=True),
     }
-    if source.classes:
-        attributes["classes"] = [list(each) for each in source.classes]
+    if classes := classes_of(source):
+        attributes["classes"] = [list(each) for each in classes]
     if isinstance(source, TileSource):
         attributes["values"] = source.values._asdict()
     inputs = {"files": stamp(Path(options.path))}
@@ -116,7 +116,7 @@ def _start(source: Source) -> None:
 def _write_shard(path: Path, shard: int) -> tuple[np.ndarray, Tally]:
     layout, rows = _source.layout, _source.layout.shard_range(shard)
     block, seen = _source.draw_and_see(rows) if isinstance(_source, TileSource) else (_source.draw(rows), {})
-    tally = Tally(len(rows)) if layout.kind == "labels" else Tally.of(block, seen, _source.classes)
+    tally = Tally(len(rows)) if layout.kind == "labels" else Tally.of(block, seen, classes_of(_source))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(_tally_path(path, shard), tally.plain())  # first, so that no shard is without it
     return write_shard(path, layout, shard, block), tally

@@ -17,8 +17,8 @@ from tests.project import ROOT, environment
 
 # Parameters that mean nothing to a data set that is drawn, or to one that comes from files.
 OF_FILES = [
-    "path", "images", "masks", "mask_values", "mask_threshold", "value_range", "tile", "overlap", "fit",
-    "test_share", "split_seed", "test_pattern", "group_pattern", "strict",
+    "path", "images", "masks", "mask_values", "class_colors", "ignore_value", "mask_threshold", "value_range", "tile",
+    "overlap", "fit", "test_share", "split_seed", "test_pattern", "group_pattern", "strict",
 ]  # fmt: skip
 OF_DRAWN = ["{item}_seed", "radius_min", "radius_max", "interference", "{item}_interference"]
 

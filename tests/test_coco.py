@@ -125,7 +125,7 @@ def test_named_classes_have_the_order_of_their_names(folder: Path) -> None:
     assert (found.layout.kind, found.layout.classes) == ("classes", 3)
     background, road, tree = found.classes
     assert (background[:2], road[:2], tree[:2]) == (("background", 0), ("road", 9), ("tree", 3))
-    assert [each.color for each in found.classes] == ["#000000", "#800000", "#008000"]
+    assert [each.color for each in found.classes] == ["#000000", "#e69f00", "#56b4e9"]
     first, second, third, fourth = found.draw(range(4)).targets[..., 0]
     assert np.array_equal(first, painted((*TREE, 2), (*FAR_TREE, 2)))  # neither cars nor their crowd
     assert set(np.unique(second)) == {0, 1, 2}

@@ -143,7 +143,7 @@ def test_code_in_a_model_is_not_run(folder: Path) -> None:
 def test_a_network_that_predicts_in_bfloat16_is_refused(folder: Path) -> None:
     layer = keras.layers.Conv2D(1, 1, dtype="mixed_bfloat16")
     keras.Sequential([keras.Input((16, 16, 3)), layer]).save(MODEL)
-    assert "expected (n, h, w, c) to (n, h, w, 1) or (n, classes) in float32" in refused_model()
+    assert "expected (n, h, w, c) to (n, h, w, 1), (n, h, w, classes) or (n, classes) in float32" in refused_model()
 
 
 def test_training_does_not_go_on_without_an_optimizer(folder: Path) -> None:

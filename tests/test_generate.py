@@ -142,7 +142,6 @@ class Interrupted:
     source: Ellipses
     layout: Layout
     stop: int
-    classes: tuple[()] = ()
     origins: None = None
 
     def draw(self, rows: range) -> Block:

@@ -119,6 +119,13 @@ ELSEWHERE = {
     "dvc exp run -S dataset.name=folder -S dataset.path=my_images -S dataset.classes=all -S dataset.ignore_value=255": (
         "tests/test_classes.py has the options"
     ),
+    "dvc exp run -S dataset.name=folder -S dataset.path=my_images -S \"dataset.images='images/**/*'\" \\": (
+        "tests/test_labelling_loop.py"
+    ),
+    "dvc exp run -S select.start_from=kept": "tests/test_labelling_loop.py",
+    "python -m stages.triage unlabelled ranking": "the same with other names",
+    "python -m stages.predict": "the same with folders",
+    "dvc metrics diff": "the same with names",
     "dvc exp run -S dataset.name=fashion_mnist -S network.name=cnn -S select.strategy=everything": (
         "tests/test_fashion_mnist.py and tests/test_variants.py, on images of their own"
     ),

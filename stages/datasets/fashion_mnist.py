@@ -57,7 +57,6 @@ class FashionMnist:
     item: str
     layout: Layout
     origins: None = None
-    classes: tuple[()] = ()  # of pixels
 
     def draw(self, rows: range) -> Block:
         """The pairs of a range of rows, images (n, 28, 28, 1) and labels (n, 1)."""

@@ -40,7 +40,7 @@ def dice(masks: tf.Tensor, predicted: tf.Tensor) -> tf.Tensor:
         overlap = tf.reduce_sum(truth * predicted)
         return 1 - (2 * overlap + SMOOTH) / (tf.reduce_sum(truth) + tf.reduce_sum(predicted) + SMOOTH)
     truth = tf.one_hot(masks[..., 0], predicted.shape[-1])
-    predicted *= tf.reduce_sum(truth, axis=-1, keepdims=True)  # 0 where a pixel is ignored
+    predicted = predicted * tf.reduce_sum(truth, axis=-1, keepdims=True)  # 0 where a pixel is ignored
     overlap, true, found = (tf.reduce_sum(x, axis=(0, 1, 2))[1:] for x in (truth * predicted, truth, predicted))
     return 1 - tf.reduce_mean((2 * overlap + SMOOTH) / (true + found + SMOOTH))
 

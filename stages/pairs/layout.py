@@ -161,5 +161,4 @@ def shard_path(path: Path, name: str, shard: int) -> Path:
 
 def has_foreground(targets: np.ndarray) -> np.ndarray:
     """Tell which masks (n, h, w, 1) hold any pixel of a class other than the background; bool, shape (n,)."""
-    flat = targets.reshape(len(targets), -1)
-    return np.asarray(((flat > 0) & (flat != IGNORED)).any(axis=1))
+    return np.asarray(((targets > 0) & (targets != IGNORED)).any(axis=(1, 2, 3)))

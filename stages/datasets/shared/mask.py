@@ -145,7 +145,10 @@ def one_channel(path: Path, values: np.ndarray) -> np.ndarray:
             "white: save the alpha channel as an image of its own"
         )
     if (colours != colours[:, :, :1]).any():
-        raise UserError(f"{path}: a mask in colours, allowed is one channel, or several that are equal")
+        raise UserError(
+            f"{path}: a mask in colours, allowed is one channel, or several that are equal; "
+            "dataset.classes=all makes a class of each colour"
+        )
     return colours[:, :, 0]
 
 
@@ -174,7 +177,10 @@ def _kind(path: Path, values: Sequence[float], many: bool, raster: Raster) -> st
         advice = f"is it an image? dataset.mask_threshold={_middle(raster.values)} takes what is brighter as the mask"
     else:
         label = int(next((value for value in others if value > 0), others[0]))
-        advice = f"dataset.mask_values=[{label}] or a longer list says which of them are the mask"
+        advice = (
+            f"dataset.mask_values=[{label}] or a longer list says which of them are the mask, "
+            "dataset.classes=all makes a class of each"
+        )
     raise UserError(f"{path}: holds the values {shown}{' beside 0' if 0 in values else ''}; {advice}")
 
 

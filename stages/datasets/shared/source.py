@@ -17,11 +17,6 @@ class Source(Protocol):
         ...
 
     @property
-    def classes(self) -> Sequence[PixelClass]:
-        """The classes of the pixels, the background first; none where pairs have labels, or masks of 0 and 1."""
-        ...
-
-    @property
     def origins(self) -> Origins | None:
         """The files that the pairs come from, if they come from files."""
         ...
@@ -29,6 +24,12 @@ class Source(Protocol):
     def draw(self, rows: range) -> Block:
         """The pairs of a range of rows; a row is the same pair in any range."""
         ...
+
+
+def classes_of(source: Source) -> Sequence[PixelClass]:
+    """The classes of pixels, the background first: the attribute ``classes`` of a source whose masks hold any."""
+    found: Sequence[PixelClass] = getattr(source, "classes", ())
+    return found
 
 
 def open_source(options: DatasetParams, item: str) -> Source:

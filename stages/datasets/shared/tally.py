@@ -45,9 +45,11 @@ class Tally:
     @classmethod
     def of(cls, block: Block, files: dict[str, Seen], classes: Sequence[PixelClass] = ()) -> Self:
         """The tally of some pairs with masks."""
-        masks = block.targets.reshape(len(block.targets), -1)
-        foreground = ((masks > 0) & (masks != IGNORED)).sum(axis=1, dtype=np.int64)
-        counted = (masks != IGNORED).sum(axis=1, dtype=np.int64)
+        masks = block.targets
+        foreground, counted = (
+            np.sum(kept, axis=(1, 2, 3), dtype=np.int64)
+            for kept in ((masks > 0) & (masks != IGNORED), masks != IGNORED)
+        )
         empty, full = foreground == 0, (foreground == counted) & (counted > 0)
         held = np.bincount(masks.ravel(), minlength=IGNORED + 1).tolist() if classes else []
         named = {each.name: held[place] for place, each in enumerate(classes)}
@@ -59,7 +61,7 @@ class Tally:
         """Count other pairs, too."""
         for name in ("pairs", "empty", "full", "foreground", "pixels"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.classes = {name: self.classes.get(name, 0) + count for name, count in other.classes.items()}
+        self.classes |= {name: self.classes.get(name, 0) + count for name, count in other.classes.items()}
         self.files |= other.files
 
     def plain(self) -> dict[str, Any]:
