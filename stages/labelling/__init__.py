@@ -1,0 +1,1 @@
+"""Files that labelling tools read: COCO, CVAT, Label Studio, FiftyOne."""
