@@ -1,40 +1,125 @@
-"""A plain command: copy the chosen pairs out as files. `python -m stages.export_core FOLDER [--originals]`.
+"""A plain command: copy pairs out as files. `python -m stages.export_core FOLDER [--format …] [--of …] [--originals]`.
 
 Without options it writes every chosen pair as two PNG files of one name, in ``images`` and ``masks``, as data set
 ``folder`` reads them; with ``--originals`` it copies the files that the pairs come from, whole, under their own names.
+With the format of a labelling tool it writes ``images`` and that tool's file of their masks. ``--of suspects`` takes
+the pairs whose masks are likeliest wrong in place of the core.
 """
 
 import argparse
 import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from stages.datasets import airbus, coco
+from stages.labelling.formats import FORMATS
+from stages.labelling.items import Export, Item, labels_of
 from stages.pairs.read import Pairs
-from stages.pairs.tables import write_csv
+from stages.pairs.tables import read_lines, write_csv
 from stages.pipeline import paths
 from stages.pipeline.entry import run
 from stages.pipeline.errors import UserError
-from stages.pipeline.files import atomic
+from stages.pipeline.files import atomic, damaged_output, read_output
+
+FILES = "files"
+SUSPECTS = 200
+TABLE = "suspects.csv"
+
+
+class Known(NamedTuple):
+    """What the table of a pair's set says of it: its score, and by their names what a person can sort by, too."""
+
+    score: float | None
+    fields: Mapping[str, int | str]
 
 
 def main(words: list[str] | None = None) -> None:
-    """Write the core into a folder that is not there yet."""
-    parser = argparse.ArgumentParser(prog="export_core", description="Copy the chosen pairs out as files.")
+    """Write the core, or the suspects, into a folder that is not there yet."""
+    parser = argparse.ArgumentParser(prog="export_core", description="Copy pairs out as files.")
     parser.add_argument("folder", type=Path, help="where to; must not be there yet")
+    parser.add_argument("--format", choices=[FILES, *FORMATS], default=FILES, help="PNG files, or of a labelling tool")
+    parser.add_argument("--of", choices=["core", "suspects"], default="core", help="which pairs; the core if not given")
+    parser.add_argument("--count", type=int, help=f"most suspects; {SUSPECTS} if not given")
     parser.add_argument("--originals", action="store_true", help="copy the files that the pairs come from, whole")
     options = parser.parse_args(words)
-    core = Pairs(paths.CORE)
+    if options.originals and options.format != FILES:
+        raise UserError(f"--originals copies whole files; --format {options.format} writes the pairs themselves")
+    if options.count is not None and (options.of == "core" or options.count < 1):
+        raise UserError(f"--count is {options.count}, allowed is at least 1, and with --of suspects alone")
+    suspects: dict[int, Known] = {}
+    if options.of == "core":
+        pairs = Pairs(paths.CORE)
+    else:
+        pairs = Pairs(paths.POOL)
+        suspects = read_output(paths.SUSPECTS, read_suspects, len(pairs), options.count or SUSPECTS)
+        pairs = pairs.in_order(np.array(list(suspects), np.int64))
     if options.folder.exists():
         raise UserError(f"{options.folder}: is there already; name a folder that is to be made")
     with atomic(options.folder) as (folder,):
-        count = copy_originals(core, folder) if options.originals else write_pairs(core, folder)
-    print(f"export_core: {len(core)} chosen pairs, {count} files in {options.folder}")
+        if options.originals:
+            count = copy_originals(pairs, folder)
+        elif options.format == FILES:
+            count = write_pairs(pairs, folder, list(suspects.values()))
+        else:
+            known = suspects or read_output(paths.CORE_TABLE, read_core, pairs.rows_of_source().tolist())
+            count = write_for_tool(pairs, folder, options.format, list(known.values()))
+    print(f"export_core: {len(pairs)} {'suspects' if suspects else 'chosen pairs'}, {count} files in {options.folder}")
 
 
-def write_pairs(core: Pairs, folder: Path) -> int:
-    """Write the pairs of a core as PNG files of 8 bits; where they have labels for masks, these as ``labels.csv``.
+def read_suspects(path: Path, rows: int, count: int) -> dict[int, Known]:
+    """The first pairs of the table of suspects; a reader for `read_output`.
+
+    Parameters
+    ----------
+    path : Path
+        The table, those first whose masks are likeliest wrong.
+    rows : int
+        Pairs of the pool.
+    count : int
+        How many of them, if there are as many.
+
+    Returns
+    -------
+    dict
+        What is known of each row, in that order.
+
+    Raises
+    ------
+    UserError
+        If it is not such a table, or holds no pairs.
+    """
+    known: dict[int, Known] = {}
+    for line in read_lines(path, "row", "score", "judged_by"):
+        row, rank = line.row("row", rows), len(known) + 1
+        known[row] = Known(line.score(), {"rank": rank, "row": row, "judged_by": line.texts["judged_by"]})
+        if len(known) == count:
+            break
+    if not known:
+        raise UserError(f"{path}: no suspects in it")
+    return known
+
+
+def read_core(path: Path, rows: Sequence[int]) -> dict[int, Known]:
+    """What the table of the core says of its rows, in their order; a reader for `read_output`."""
+    found = {
+        line.value("row", int, "a row"): Known(
+            line.score(), {name: line.value(name, int, "a whole number") for name in ("row", "order", "epochs")}
+        )
+        for line in read_lines(path, "row", "order", "score", "epochs")
+    }
+    if missing := [row for row in rows if row not in found]:
+        raise damaged_output(path, f"no line of row {missing[0]}, which {paths.CORE} holds")
+    return {row: found[row] for row in rows}
+
+
+def write_pairs(pairs: Pairs, folder: Path, suspects: Sequence[Known] = ()) -> int:
+    """Write pairs as PNG files of 8 bits; where they have labels for masks, these as ``labels.csv``.
+
+    Masks of classes hold the number of each class, from 0 for the background, and 255 where a pixel is ignored. The
+    order of suspects, and what is known of them, becomes a table.
 
     Returns
     -------
@@ -43,36 +128,73 @@ def write_pairs(core: Pairs, folder: Path) -> int:
     """
     from PIL import Image
 
-    names, labels = _names(core), []
+    names, labels = names_of(pairs), []
     for kind in ("images", "masks"):
         (folder / kind).mkdir(parents=True)
     for position, name in enumerate(names):
-        (image,), (target,) = core.read([position])
-        image = np.rint(image * (255 / core.layout.scale)).astype(np.uint8)
-        Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image).save(folder / f"images/{name}.png")
-        if core.layout.classes:
+        (image,), (target,) = pairs.read([position])
+        _save(image, pairs, folder / f"images/{name}.png")
+        if pairs.layout.kind == "labels":
             labels.append([name, int(target[0])])
         else:
-            Image.fromarray(target[:, :, 0] * np.uint8(255)).save(folder / f"masks/{name}.png")
-    if core.layout.classes:
+            mask = target[:, :, 0] * np.uint8(255 if pairs.layout.kind == "masks" else 1)
+            Image.fromarray(mask).save(folder / f"masks/{name}.png")
+    if pairs.layout.kind == "labels":
         (folder / "masks").rmdir()
         write_csv(folder / "labels.csv", ["image", "label"], labels)
-        return len(names) + 1
-    return 2 * len(names)
+    if suspects:
+        lines = [[name, known.score, *known.fields.values()] for name, known in zip(names, suspects, strict=True)]
+        write_csv(folder / TABLE, ["image", "score", *suspects[0].fields], lines)
+    return len(names) + (1 if labels else len(names)) + (1 if suspects else 0)
 
 
-def _names(core: Pairs) -> list[str]:
+def write_for_tool(pairs: Pairs, folder: Path, tool: str, known: Sequence[Known]) -> int:
+    """Write pairs as images, and as the files of a labelling tool.
+
+    Returns
+    -------
+    int
+        Number of files.
+
+    Raises
+    ------
+    UserError
+        If the pairs have labels in place of masks.
+    """
+    export = Export(labels_of(pairs), "images", predicted=False)
+    (folder / "images").mkdir(parents=True)
+
+    def items() -> Iterator[Item]:
+        for position, (name, (score, fields)) in enumerate(zip(names_of(pairs), known, strict=True)):
+            (image,), (mask,) = pairs.read([position])
+            _save(image, pairs, folder / f"images/{name}.png")
+            yield Item(f"{name}.png", mask[:, :, 0], score, fields)
+
+    FORMATS[tool](folder, items(), export)
+    return sum(path.is_file() for path in folder.rglob("*"))
+
+
+def _save(image: np.ndarray, pairs: Pairs, path: Path) -> None:
+    """Write an image (h, w, c) of a set as a PNG of 8 bits."""
+    from PIL import Image
+
+    pixels = np.rint(image * (255 / pairs.layout.scale)).astype(np.uint8)
+    Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(path)
+
+
+def names_of(pairs: Pairs) -> list[str]:
     """A name for each pair, made of its file and its place there, or of its row in the pool."""
-    origins = core.origins()
+    origins = pairs.origins()
     if origins is None:
-        return [f"{row:08d}" for row in core.rows_of_source().tolist()]
-    tiles = origins.tiles.tolist()
+        rows = pairs.rows_of_source()[pairs.order] if "core_of" in pairs.attributes else pairs.order
+        return [f"{row:08d}" for row in rows.tolist()]
+    tiles = origins.tiles[pairs.order].tolist()
     stems = [Path(name).stem for name, *_ in origins.files]
     return ["_".join(map(str, [stems[file], top, left, *([page] if page else [])])) for file, top, left, page in tiles]
 
 
-def copy_originals(core: Pairs, folder: Path) -> int:
-    """Copy the files that the pairs of a core come from.
+def copy_originals(pairs: Pairs, folder: Path) -> int:
+    """Copy the files that pairs come from.
 
     Returns
     -------
@@ -84,15 +206,15 @@ def copy_originals(core: Pairs, folder: Path) -> int:
     UserError
         If the pairs come from no files, or one of the files is no longer there.
     """
-    origins = core.origins()
+    origins = pairs.origins()
     if origins is None:
-        raise UserError(f"{core.path}: its pairs come from no files; without --originals they are written as files")
-    parameters = core.attributes["core_of"]["parameters"]
+        raise UserError(f"{pairs.path}: its pairs come from no files; without --originals they are written as files")
+    parameters = pairs.attributes.get("core_of", pairs.attributes)["parameters"]
     source = Path(parameters["path"])
-    names = [name for names in origins.files for name in names]
+    names = [name for names in origins.of(pairs.order).files for name in names]
     for name in names:
         if not (source / name).resolve().is_relative_to(source.resolve()):
-            raise UserError(f"{core.path}: names {name!r}, which leads out of {source}")
+            raise UserError(f"{pairs.path}: names {name!r}, which leads out of {source}")
         if not (source / name).is_file():
             raise UserError(f"{source / name}: missing; the core was chosen from it")
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from stages.pairs.layout import Origins, PixelClass
+from stages.datasets.shared.source import open_source
+from stages.pairs.layout import Block, Origins, PixelClass
 from stages.pairs.read import Pairs
 from stages.pairs.write import copy_rows
 from stages.pipeline import paths
 from tests import pixelwise
+from tests.project import dataset_options
 from tests.sets import write_set
 
 SIZE = 16
@@ -73,3 +75,22 @@ def spotted(height: int, width: int, channels: int = 3, seed: int = 0) -> np.nda
 def nothing_but(folder: Path, *names: str) -> bool:
     """Whether a folder holds a core, its network, these names and nothing else."""
     return {path.name for path in folder.iterdir()} == {"data", "models", *names}
+
+
+def read_again(path: str, count: int, **options: Any) -> Block:
+    """What data set folder makes of exported files."""
+    changes = {"image_size": SIZE, "test_share": 0.0, **options}
+    source = open_source(dataset_options("folder", path=path, **changes), "train")
+    assert source.layout.count == count
+    return source.draw(range(count))
+
+
+def write_photos(folder: Path) -> None:
+    """Two photos and their masks, and the core of three of their tiles."""
+    for name, image, mask in zip(("b.c", "a"), random_images(2, 32, 48), random_masks(2, 32, 48), strict=True):
+        save_image(folder / f"photos/images/{name}.png", image)
+        save_image(folder / f"photos/masks/{name}.png", mask * 255)
+    options = dataset_options("folder", path="photos", image_size=SIZE, test_share=0.0)
+    source = open_source(options, "train")
+    images, masks = source.draw(range(12))
+    write_core(images, masks, rows=[11, 1, 7], origins=source.origins, path="photos")

@@ -4,20 +4,27 @@ import re
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from stages import export_core
-from stages.datasets.shared.source import open_source
-from stages.pairs.layout import Block
 from stages.pairs.read import Pairs
 from stages.pipeline import paths
 from stages.pipeline.errors import UserError
-from tests.cores import SIZE, files_below, random_images, random_masks, read_image, save_image, write_core
+from tests.cores import (
+    SIZE,
+    files_below,
+    random_images,
+    random_masks,
+    read_again,
+    read_image,
+    save_image,
+    write_core,
+    write_photos,
+)
 from tests.files import make_airbus
-from tests.project import ROOT, dataset_options, run, succeed
+from tests.project import ROOT, run, succeed
 from tests.sources import opened
 
 
@@ -26,14 +33,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder that is empty."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def read_again(path: str, count: int, **options: Any) -> Block:
-    """What data set folder makes of exported files."""
-    changes = {"image_size": SIZE, "test_share": 0.0, **options}
-    source = open_source(dataset_options("folder", path=path, **changes), "train")
-    assert source.layout.count == count
-    return source.draw(range(count))
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
@@ -72,17 +71,6 @@ def test_an_exported_label_stands_in_a_table(folder: Path) -> None:
     ]
     assert (folder / "files/labels.csv").read_text() == "image,label\n00000002,9\n00000000,3\n00000003,3\n"
     assert not (folder / "files/masks").exists()
-
-
-def write_photos(folder: Path) -> None:
-    """Two photos and their masks, and the core of three of their tiles."""
-    for name, image, mask in zip(("b.c", "a"), random_images(2, 32, 48), random_masks(2, 32, 48), strict=True):
-        save_image(folder / f"photos/images/{name}.png", image)
-        save_image(folder / f"photos/masks/{name}.png", mask * 255)
-    options = dataset_options("folder", path="photos", image_size=SIZE, test_share=0.0)
-    source = open_source(options, "train")
-    images, masks = source.draw(range(12))
-    write_core(images, masks, rows=[11, 1, 7], origins=source.origins, path="photos")
 
 
 def test_exported_tiles_are_called_by_their_file_and_place(folder: Path) -> None:
