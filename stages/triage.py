@@ -1,45 +1,81 @@
-"""A plain command: which new images to label next. `python -m stages.triage FOLDER RANKING`.
+"""A plain command: which new images to label next. `python -m stages.triage FOLDER RANKING [--format …]`.
 
 Images without masks are ranked by how well the core's network expects to do on them, judged by its own probabilities:
-the worst first, since it learns most from these. RANKING gets ``ranking.csv`` and a picture of the first twenty.
+the worst first, since it learns most from these. RANKING gets ``ranking.csv`` and a picture of the first twenty; with
+the format of a labelling tool also its file, with the predicted masks to start from.
 """
+
+import argparse
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from stages.drawing import pictures
-from stages.learning.new_images import Mapper, find_images, read_arguments
+from stages.labelling.formats import FORMATS
+from stages.labelling.items import Export, Item, labels_of
+from stages.learning.new_images import Mapper, find_images
 from stages.learning.scores import tier
 from stages.pairs.layout import MASK_THRESHOLD
+from stages.pairs.read import Pairs
 from stages.pairs.tables import write_csv
+from stages.pipeline import paths as outputs
 from stages.pipeline.entry import run
+from stages.pipeline.errors import UserError
 from stages.pipeline.files import atomic
 from stages.pipeline.progress import Progress
 
 SHOWN = 20
 HEADER = ["file", "expected_score", "expected_iou", "mean_probability"]
+RANKING = "ranking"
+Line = tuple[str, float, float, float]
 
 
 def main(words: list[str] | None = None) -> None:
     """Write the ranking into a folder that is not there yet."""
-    folder, made = read_arguments("triage", "Rank new images by how badly a label is needed.", "ranking", words)
+    parser = argparse.ArgumentParser(prog="triage", description="Rank new images by how badly a label is needed.")
+    parser.add_argument("folder", type=Path, help="images, in it and below it")
+    parser.add_argument("ranking", type=Path, help="where to; must not be there yet")
+    parser.add_argument(
+        "--format", choices=[RANKING, *FORMATS], default=RANKING, help="also write the file of a labelling tool"
+    )
+    folder, made, tool = vars(parser.parse_args(words)).values()
+    if made.exists():
+        raise UserError(f"{made}: is there already; name a folder that is to be made")
     mapper = Mapper()
     paths = find_images(folder, mapper.layout.image_shape[2])
-    lines: list[tuple[str, float, float, float]] = []
+    lines: list[Line] = []
+    # Masks are wanted in an order that is known once all are predicted, and shrink a hundredfold until then.
+    masks: dict[str, tuple[tuple[int, ...], bytes]] = {}
     with atomic(made) as (ranking,):
         with Progress("triage", len(paths), "image") as progress:
             for mapped in mapper.map(folder, paths):
                 expected = expected_iou(mapped.probabilities)
                 mean = float(foreground(mapped.probabilities).mean())
                 lines.append((mapped.path, float(tier(np.array(expected))), expected, mean))
+                if tool != RANKING:
+                    masks[mapped.path] = mapped.mask.shape, zlib.compress(mapped.mask.tobytes())
                 progress.show(len(lines))
         lines.sort(key=lambda line: line[2])
         ranking.mkdir()
         write_csv(ranking / "ranking.csv", HEADER, lines)
+        if tool != RANKING:
+            export = Export(labels_of(Pairs(outputs.CORE)), folder.resolve().name, predicted=True)
+            FORMATS[tool](ranking, _items(lines, masks), export)
         worst = mapper.map(folder, [line[0] for line in lines[:SHOWN]])
         titles = [f"{path}: {overlap:.2f}" for path, _, overlap, _ in lines[:SHOWN]]
         shown = [(each.image, each.mask[:, :, None] if mapper.classes else each.probabilities) for each in worst]
         pictures.draw_masks(ranking / "worst.png", shown, titles, mapper.classes)
     print(f"triage: {len(lines)} images in {made / 'ranking.csv'}, the first to label is {lines[0][0]}")
+
+
+def _items(lines: Sequence[Line], masks: Mapping[str, tuple[tuple[int, ...], bytes]]) -> Iterator[Item]:
+    """The ranked images, the first to label first; by expected IoU, since tools allow scores from 0 to 1 alone."""
+    for rank, (path, score, expected, mean) in enumerate(lines, 1):
+        shape, compressed = masks[path]
+        mask = np.frombuffer(zlib.decompress(compressed), np.uint8).reshape(shape)
+        yield Item(path, mask, expected, {"rank": rank, "expected_score": score, "mean_probability": mean})
 
 
 def foreground(probabilities: np.ndarray) -> np.ndarray:

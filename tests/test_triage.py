@@ -13,11 +13,23 @@ from PIL import Image
 
 from stages import triage
 from stages.drawing import pictures
+from stages.labelling.formats import FORMATS
 from stages.learning import new_images
 from stages.learning.scores import PixelCounts, iou, tier
+from stages.pipeline.errors import UserError
 from stages.triage import expected_iou
 from tests import pixelwise
-from tests.cores import files_below, read_image, save_image, spotted, teach
+from tests.cores import BRIGHT, files_below, read_image, save_image, spotted, teach
+from tests.labelled import (
+    BINARY,
+    FILES_OF,
+    read_coco,
+    read_cvat,
+    read_fiftyone,
+    read_json,
+    read_label_studio,
+    tags_of,
+)
 
 
 def kinds_of(truth: np.ndarray, mask: np.ndarray) -> list[np.ndarray]:
@@ -182,3 +194,54 @@ def test_images_of_any_kind_are_drawn(folder: Path, channels: int, dtype: str) -
 def test_triage_says_which_image_to_label_first(unsure: Path, capsys: pytest.CaptureFixture[str]) -> None:
     triage.main(["new", "ranking"])
     assert capsys.readouterr().out == "triage: 6 images in ranking/ranking.csv, the first to label is vague.png\n"
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_tool_gets_its_files_beside_the_same_ranking(unsure: Path, name: str) -> None:
+    triage.main(["new", "plain"])
+    triage.main(["new", "ranking", "--format", name])
+    assert files_below(unsure / "ranking") == sorted([*files_below(unsure / "plain"), *FILES_OF[name]])
+    for file in files_below(unsure / "plain"):
+        assert (unsure / "ranking" / file).read_bytes() == (unsure / "plain" / file).read_bytes()
+
+
+def test_tools_get_the_predicted_masks_first_those_that_are_expected_to_be_worst(unsure: Path) -> None:
+    save_image(unsure / "new/b/spots.png", spotted(18, 30))
+    for name in FORMATS:
+        triage.main(["new", name, "--format", name])
+    files = [line["file"] for line in ranking(unsure / "coco")]
+    for masks in (
+        read_coco(unsure / "coco"),
+        read_cvat(unsure / "cvat", BINARY),
+        read_label_studio(unsure / "label_studio", BINARY),
+        read_fiftyone(unsure / "fiftyone"),
+    ):
+        assert list(masks) == files
+        assert np.array_equal(masks["b/spots.png"], spotted(18, 30)[:, :, 0] == BRIGHT)
+        assert masks["sure.png"].all()
+        assert not masks["empty.png"].any()
+
+
+def test_tools_get_the_expected_iou_for_a_score_and_the_other_columns_of_the_ranking(unsure: Path) -> None:
+    for name in FORMATS:
+        triage.main(["new", name, "--format", name])
+    expected = [
+        (rank, *(float(line[key]) for key in ("expected_iou", "expected_score", "mean_probability")))
+        for rank, line in enumerate(ranking(unsure / "coco"), 1)
+    ]
+    images = read_json(unsure / "coco/annotations/instances_default.json")["images"]
+    tasks = read_json(unsure / "label_studio/tasks.json")
+    samples = read_json(unsure / "fiftyone/samples.json")["samples"]
+    tags = [{key: float(value) for key, value in tag.items()} for tag in tags_of(unsure / "cvat").values()]
+    for found in (images, [task["data"] for task in tasks], samples, tags):
+        keys = ("rank", "score", "expected_score", "mean_probability")
+        assert [tuple(each[key] for key in keys) for each in found] == expected
+    assert [task["predictions"][0]["score"] for task in tasks] == sorted(score for _, score, *_ in expected)
+    assert tasks[0]["data"]["image"] == "/data/local-files/?d=new/vague.png"
+    assert samples[0]["filepath"] == "new/vague.png"
+
+
+def test_a_ranking_over_what_is_there_already_is_refused(unsure: Path) -> None:
+    (unsure / "ranking").mkdir()
+    with pytest.raises(UserError, match=r"^ranking: is there already; name a folder that is to be made$"):
+        triage.main(["new", "ranking"])
