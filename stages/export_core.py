@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stages.datasets import airbus, coco
+from stages.drawing.palettes import save_mask, write_legend
 from stages.labelling.formats import FORMATS
 from stages.labelling.items import Export, Item, labels_of
 from stages.pairs.read import Pairs
@@ -118,16 +119,14 @@ def read_core(path: Path, rows: Sequence[int]) -> dict[int, Known]:
 def write_pairs(pairs: Pairs, folder: Path, suspects: Sequence[Known] = ()) -> int:
     """Write pairs as PNG files of 8 bits; where they have labels for masks, these as ``labels.csv``.
 
-    Masks of classes hold the number of each class, from 0 for the background, and 255 where a pixel is ignored. The
-    order of suspects, and what is known of them, becomes a table.
+    Masks of classes have palettes, and ``classes.csv`` names what stands for each. The order of suspects, and what is
+    known of them, becomes a table.
 
     Returns
     -------
     int
         Number of files.
     """
-    from PIL import Image
-
     names, labels = names_of(pairs), []
     for kind in ("images", "masks"):
         (folder / kind).mkdir(parents=True)
@@ -137,15 +136,16 @@ def write_pairs(pairs: Pairs, folder: Path, suspects: Sequence[Known] = ()) -> i
         if pairs.layout.kind == "labels":
             labels.append([name, int(target[0])])
         else:
-            mask = target[:, :, 0] * np.uint8(255 if pairs.layout.kind == "masks" else 1)
-            Image.fromarray(mask).save(folder / f"masks/{name}.png")
+            save_mask(target[:, :, 0], folder / f"masks/{name}.png", pairs.classes)
     if pairs.layout.kind == "labels":
         (folder / "masks").rmdir()
         write_csv(folder / "labels.csv", ["image", "label"], labels)
+    if pairs.classes:
+        write_legend(folder, pairs.classes)
     if suspects:
         lines = [[name, known.score, *known.fields.values()] for name, known in zip(names, suspects, strict=True)]
         write_csv(folder / TABLE, ["image", "score", *suspects[0].fields], lines)
-    return len(names) + (1 if labels else len(names)) + (1 if suspects else 0)
+    return sum(path.is_file() for path in folder.rglob("*"))
 
 
 def write_for_tool(pairs: Pairs, folder: Path, tool: str, known: Sequence[Known]) -> int:

@@ -41,6 +41,9 @@ AS_THEY_ARE = [
     "python -m stages.export_model MODEL",
     "python -m stages.predict FOLDER MASKS",
     "python -m stages.triage FOLDER RANKING",
+    "python -m stages.export_core CORE --format coco",
+    "python -m stages.export_core SUSPECTS --of suspects --format cvat",
+    "python -m stages.triage FOLDER QUEUE --format label_studio",
     "dvc config cache.type reflink,hardlink,symlink",
     "dvc checkout --relink",
     "dvc config cache.shared group",
@@ -170,6 +173,7 @@ def small(command: str, folder: Path) -> str:
         ("select.retrain=1000", "select.retrain=3"),
         ("FOLDER RANKING", "exported/images ranking"),
         ("FOLDER MASKS", "exported/images masks"),
+        ("FOLDER QUEUE", "exported/images queue"),
         ("FOLDER", "exported"),
     ):
         command = command.replace(full, few)
@@ -217,6 +221,8 @@ def test_the_other_commands_run_as_they_are_shown(project: Path, tmp_path: Path)
         succeed(project, *words, *(["--force"] if words[:2] == ["dvc", "gc"] else []))
     assert len(list((project / "masks").iterdir())) == metrics(project, "select")["selected"]
     assert (project / "ranking/ranking.csv").exists()
+    for file in ("CORE/annotations/instances_default.json", "SUSPECTS/annotations.xml", "queue/tasks.json"):
+        assert (project / file).exists()
     assert any((tmp_path / "store").rglob("*.dir"))
 
 
