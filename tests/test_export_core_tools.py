@@ -2,11 +2,14 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from stages import export_core
+from stages.datasets.shared.source import open_source
+from stages.datasets.shared.tiles import TileSource
 from stages.labelling.formats import FORMATS
 from stages.pairs.layout import IGNORED, Block, Layout, PixelClass
 from stages.pairs.read import Pairs
@@ -27,6 +30,7 @@ from tests.labelled import (
     read_label_studio,
     tags_of,
 )
+from tests.project import dataset_options
 
 ROWS = [10, 2, 7]
 SUSPECTS: list[tuple[int, float | None, str]] = [
@@ -110,7 +114,13 @@ def test_masks_of_classes_have_their_names_in_the_tools_and_their_numbers_in_fil
     expected = masks_of(core, ["00000002.png", "00000000.png"])
     assert any((mask == IGNORED).any() for mask in expected.values())
     for image, mask in expected.items():
-        assert np.array_equal(read_image(folder / "files/masks" / image), mask)
+        values = np.array([0, 7, 26, *range(3, 256)], np.uint8)[mask]
+        assert np.array_equal(read_image(folder / "files/masks" / image), values)
+    assert (folder / "files/classes.csv").read_text().splitlines()[1:] == [
+        "0,background,#000000",
+        "7,road,#804080",
+        "26,car,#00008e",
+    ]
     assert same_masks(read_coco(folder / "coco"), expected)
     labels = read_json(folder / "cvat/labels.json")
     assert [(label["name"], label["color"]) for label in labels[:3]] == [
@@ -118,6 +128,24 @@ def test_masks_of_classes_have_their_names_in_the_tools_and_their_numbers_in_fil
         ("car", "#00008e"),
         ("ignored", "#808080"),
     ]
+
+
+def test_what_is_written_of_classes_is_read_again_as_the_same_masks(folder: Path) -> None:
+    core = write_classes()
+    names = ["00000002.png", "00000000.png"]
+    written = masks_of(core, names)
+    options: dict[str, Any] = {"classes": ["road", "car"], "image_size": 16, "test_share": 0.0}
+    for name, reader, more in (
+        ("files", "folder", {"mask_values": [7, 26], "ignore_value": 255}),
+        ("coco", "coco", {"masks": "annotations/instances_default.json"}),
+    ):
+        export_core.main([name, "--format", name])
+        source = open_source(dataset_options(reader, path=name, **options, **more), "train")
+        assert isinstance(source, TileSource)
+        assert [(each.name, each.color) for each in source.classes[:1]] == [("background", "#000000")]
+        read = source.draw(range(2)).targets[..., 0]
+        for (image, *_), mask in zip(source.origins.files, read, strict=True):
+            assert np.array_equal(mask, written[Path(image).name])
 
 
 @pytest.mark.parametrize("count", [None, 4, 2])
