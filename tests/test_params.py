@@ -224,6 +224,15 @@ def changed(changes: dict[str, Any]) -> dict[str, Any]:
             {"dataset.classes": ["a"], "dataset.class_colors": ["#ff0000"], "dataset.mask_values": [1]},
             "null where dataset.mask_values tells the classes apart",
         ),
+        ({"dataset.classes": ["a", "background"]}, "background in the first place alone"),
+        (
+            {"dataset.classes": ["a"], "dataset.mask_values": [255], "dataset.ignore_value": 255},
+            "none of dataset.mask_values",
+        ),
+        (
+            {"dataset.classes": ["a", "b"], "dataset.class_colors": ["#FF0000", "#ff0000"]},
+            "a different one for each of 2 dataset.classes",
+        ),
         ({"dataset.classes": "all", "dataset.mask_values": [1]}, "names, one for each value or colour"),
         ({"dataset.classes": "all", "dataset.mask_threshold": 5.0}, "null with dataset.classes"),
         ({"dataset.class_colors": ["#ff0000"]}, "null without dataset.classes"),

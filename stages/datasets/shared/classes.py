@@ -102,7 +102,7 @@ def class_rule(options: DatasetParams, masks: Sequence[tuple[Path, int]]) -> Cla
     assert options.classes is not None
     by_color, ignored = options.class_colors is not None, _ignored(options)
     if options.classes == "all":
-        by_color, classes = _classes_of(masks, ignored)
+        by_color, classes = _classes_of(masks, ignored, options.strict)
     else:
         names = [*options.classes]
         told = options.mask_values
@@ -124,13 +124,14 @@ def _ignored(options: DatasetParams) -> int | None:
     return number_of(value) if isinstance(value, str) else value
 
 
-def _classes_of(masks: Sequence[tuple[Path, int]], ignored: int | None) -> tuple[bool, list[PixelClass]]:
+def _classes_of(masks: Sequence[tuple[Path, int]], ignored: int | None, strict: bool) -> tuple[bool, list[PixelClass]]:
     """Whether colours tell the classes of some masks apart, and the classes, in the order of their values."""
     rasters = [(path, page) for path, pages in masks for page in range(pages)]
     found = examine(lambda place: _look(*rasters[place]), len(rasters))
     sound = [each for each in found if not isinstance(each, UserError)]
-    if not sound:
-        raise next(each for each in found if isinstance(each, UserError))
+    broken = [each for each in found if isinstance(each, UserError)]
+    if broken and (strict or not sound):
+        raise broken[0]
     by_color = any(look.in_colors for look in sound)
     colors = {number: color for look in sound for number, color in look.colors.items()}
     numbers = {

@@ -250,9 +250,14 @@ def _check_classes(data: DatasetParams) -> None:
         return
     if not data.classes or len(set(data.classes)) < len(data.classes) or len(data.classes) > MOST_CLASSES:
         raise _refusal("dataset.classes", data.classes, f"all, or 1 to {MOST_CLASSES} different names")
+    if "background" in data.classes[1:]:
+        raise _refusal("dataset.classes", data.classes, "background in the first place alone")
     for key, told in (("mask_values", data.mask_values), ("class_colors", colors)):
-        if told is not None and (len(told) != len(data.classes) or len(set(told)) < len(told)):
+        different = {str(each).lower() for each in told or []}
+        if told is not None and not len(different) == len(told) == len(data.classes):
             raise _refusal(f"dataset.{key}", told, f"a different one for each of {len(data.classes)} dataset.classes")
+        if str(data.ignore_value).lower() in different:
+            raise _refusal("dataset.ignore_value", data.ignore_value, f"none of dataset.{key}")
 
 
 def _check_radii(data: DatasetParams) -> None:
