@@ -6,6 +6,7 @@ environment of their own where they ask for other versions than the project does
 
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -109,3 +110,50 @@ def test_label_studio_reads_masks_and_accepts_the_tasks_for_their_project(predic
             pixels = brush.decode_rle(region["value"]["rle"]).reshape(*expected.shape, 4)
             found[pixels[:, :, 3] > 0] = values[region["value"]["brushlabels"][0]]
         assert np.array_equal(found, expected)
+
+
+def test_cvat_decodes_the_masks_and_takes_the_labels(tmp_path: Path) -> None:
+    """The SDK reads no files, which the server does, by these lines; but it has the code and the types of both."""
+    masks, models = package("cvat_sdk.masks", "cvat-sdk"), package("cvat_sdk.models", "cvat-sdk")
+    values = {label.name: value for value, label in CLASSES.items()}
+    for image in ElementTree.parse(written(tmp_path, "cvat") / "annotations.xml").getroot().iter("image"):
+        found = np.zeros(MASKS[image.attrib["name"]].shape, np.uint8)
+        for mask in image.iter("mask"):
+            left, top, width, height = (int(mask.attrib[key]) for key in ("left", "top", "width", "height"))
+            points = [*map(int, mask.attrib["rle"].split(",")), left, top, left + width - 1, top + height - 1]
+            bits = masks.decode_mask(points, image_width=found.shape[1], image_height=found.shape[0])
+            assert masks.encode_mask(bits) == points
+            found[bits] = values[mask.attrib["label"]]
+        assert np.array_equal(found, MASKS[image.attrib["name"]])
+    labels = read_json(tmp_path / "labels.json")
+    task = models.TaskWriteRequest(name="task", labels=labels)
+    assert [(label.name, label.color) for label in task.labels] == [(label["name"], label["color"]) for label in labels]
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_fiftyone_reads_masks_and_sorts_by_the_score(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, apart: bool
+) -> None:
+    monkeypatch.setenv("FIFTYONE_DO_NOT_TRACK", "true")
+    fiftyone = package("fiftyone", "fiftyone")
+    folder = written(tmp_path / "written", "fiftyone")
+    if apart:  # the images stand elsewhere
+        (tmp_path / "elsewhere").mkdir()
+        (folder / "images").rename(tmp_path / "elsewhere/images")
+    try:
+        read = fiftyone.Dataset.from_dir(
+            str(folder),
+            fiftyone.types.LegacyFiftyOneDataset,
+            rel_dir=str(tmp_path / "elsewhere") if apart else None,
+        )
+    except fiftyone.core.config.FiftyOneConfigError as error:
+        pytest.skip(f"fiftyone does not start: {error}")
+    assert read.default_mask_targets == {value: label.name for value, label in CLASSES.items()}
+    ordered = [sample for sample in read.sort_by("score") if sample["score"] is not None]
+    assert [(sample["score"], sample["rank"]) for sample in ordered] == [(0.125, 1), (0.25, 2)]
+    for sample, (name, mask) in zip(read, MASKS.items(), strict=True):
+        assert sample.filepath == str(tmp_path / ("elsewhere" if apart else "written") / "images" / name)
+        assert Path(sample.filepath).is_file()
+        assert (sample["prediction"].mask.dtype, sample["judged_by"]) == (np.uint8, "fold")
+        assert np.array_equal(sample["prediction"].mask, mask)
+    read.delete()

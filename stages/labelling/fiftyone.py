@@ -1,7 +1,8 @@
-"""FiftyOne's own format: ``metadata.json`` and ``samples.json``, which `fiftyone.Dataset.from_dir` reads.
+"""FiftyOne: ``metadata.json`` and ``samples.json``, which `fiftyone.Dataset.from_dir` reads.
 
-A sample has one mask of classes and a field for each value to sort by. Masks stand in the file, compressed, so that
-paths of images alone need a folder to start from.
+They are of its type `LegacyFiftyOneDataset`: it has no version, and FiftyOne finds the fields by their values, where the
+present type repeats the tables of its database. A sample has one mask of classes and a field for each value to sort by.
+Masks stand in the file, so that paths of images alone depend on the folder that ``rel_dir`` names.
 """
 
 import base64
