@@ -1,8 +1,8 @@
 """FiftyOne: ``metadata.json`` and ``samples.json``, which `fiftyone.Dataset.from_dir` reads.
 
-They are of its type `LegacyFiftyOneDataset`: it has no version, and FiftyOne finds the fields by their values, where the
-present type repeats the tables of its database. A sample has one mask of classes and a field for each value to sort by.
-Masks stand in the file, so that paths of images alone depend on the folder that ``rel_dir`` names.
+They are of its type `LegacyFiftyOneDataset`: it has no version, and FiftyOne tells the fields by their values, where
+the present type repeats the tables of its database. A sample has one mask of classes and a field for each value to sort
+by. Masks stand in the file, so that paths of images alone depend on the folder that ``rel_dir`` names.
 """
 
 import base64
