@@ -65,7 +65,7 @@ def _found(mask: np.ndarray, classes: list[int]) -> Iterator[tuple[int, int, Reg
     for value in classes:
         yield from ((value, 0, region) for region in regions(mask, value))
     ignored = mask == IGNORED
-    if IGNORED not in classes and ignored.any():
+    if ignored.any():
         rows, columns = (np.flatnonzero(ignored.any(axis=axis)) for axis in (1, 0))
         inside = ignored[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         yield from ((value, 1, Region(int(rows[0]), int(columns[0]), inside)) for value in classes)
