@@ -103,7 +103,9 @@ def main() -> None:
         in_pool = np.concatenate([found for name, found in scores.items() if name != "test"])
         columns = distribution(scores) | {"pool_below": shares_below(in_pool)}
         write_csv(curve, list(columns), list(zip(*columns.values(), strict=True)))
-        figures = {name: summarize(fit, scores[name], params.bar) for name, fit in fits.items()}
+        figures = {
+            name: summarize(fit, scores[name], params.bar, params.score_background) for name, fit in fits.items()
+        }
         if isinstance(fits["test"], ClassFit) and len(tested):
             figures["test"] |= of_each_class(fits["test"], pool.classes, params.score_background)
         if len(tested):

@@ -127,7 +127,7 @@ def write_pairs(pairs: Pairs, folder: Path, suspects: Sequence[Known] = ()) -> i
     int
         Number of files.
     """
-    names, labels = names_of(pairs), []
+    names, labels, classes = names_of(pairs), [], pairs.classes
     for kind in ("images", "masks"):
         (folder / kind).mkdir(parents=True)
     for position, name in enumerate(names):
@@ -136,12 +136,12 @@ def write_pairs(pairs: Pairs, folder: Path, suspects: Sequence[Known] = ()) -> i
         if pairs.layout.kind == "labels":
             labels.append([name, int(target[0])])
         else:
-            save_mask(target[:, :, 0], folder / f"masks/{name}.png", pairs.classes)
+            save_mask(target[:, :, 0], folder / f"masks/{name}.png", classes)
     if pairs.layout.kind == "labels":
         (folder / "masks").rmdir()
         write_csv(folder / "labels.csv", ["image", "label"], labels)
-    if pairs.classes:
-        write_legend(folder, pairs.classes)
+    if classes:
+        write_legend(folder, classes)
     if suspects:
         lines = [[name, known.score, *known.fields.values()] for name, known in zip(names, suspects, strict=True)]
         write_csv(folder / TABLE, ["image", "score", *suspects[0].fields], lines)
@@ -190,6 +190,8 @@ def names_of(pairs: Pairs) -> list[str]:
         return [f"{row:08d}" for row in rows.tolist()]
     tiles = origins.tiles[pairs.order].tolist()
     stems = [Path(name).stem for name, *_ in origins.files]
+    if len(set(stems)) < len(stems):  # as with coco, whose images may have the same name in several folders
+        stems = [name.replace("/", "_").replace(".", "_") for name, *_ in origins.files]
     return ["_".join(map(str, [stems[file], top, left, *([page] if page else [])])) for file, top, left, page in tiles]
 
 

@@ -2,7 +2,7 @@
 
 The masks are PNG files of the size of the images and of their names, 255 in the predicted mask. Masks of classes have a
 palette: the number of a colour is the value of its class in the files that the network was trained on, or its place
-where these are not different ones from 0 to 255; ``classes.csv`` names them.
+where these are not different ones from 0 to 254; ``classes.csv`` names them.
 """
 
 from pathlib import Path

@@ -51,9 +51,10 @@ def main(words: list[str] | None = None) -> None:
     with atomic(made) as (ranking,):
         with Progress("triage", len(paths), "image") as progress:
             for mapped in mapper.map(folder, paths):
-                expected = expected_iou(mapped.probabilities)
+                found = expected_ious(mapped.probabilities)
+                expected = float(found.mean())
                 mean = float(foreground(mapped.probabilities).mean())
-                lines.append((mapped.path, float(tier(np.array(expected))), expected, mean))
+                lines.append((mapped.path, float(tier(found).mean()), expected, mean))
                 if tool != RANKING:
                     masks[mapped.path] = mapped.mask.shape, zlib.compress(mapped.mask.tobytes())
                 progress.show(len(lines))
@@ -83,8 +84,8 @@ def foreground(probabilities: np.ndarray) -> np.ndarray:
     return probabilities[:, :, 0] if probabilities.shape[2] == 1 else 1 - probabilities[:, :, 0]
 
 
-def expected_iou(probabilities: np.ndarray) -> float:
-    """The IoU with the truth that probabilities lead to expect of their own mask; of classes the mean of those in it.
+def expected_ious(probabilities: np.ndarray) -> np.ndarray:
+    """The IoU with the truth that probabilities lead to expect of their own mask, or of each class in it.
 
     The quotient of the expected intersection and the expected union. Where nothing is found, one minus the greatest
     probability: the pixels of an object stand or fall together, and the product over them, as if they did not, would
@@ -97,8 +98,8 @@ def expected_iou(probabilities: np.ndarray) -> float:
 
     Returns
     -------
-    float
-        In [0, 1].
+    ndarray of float64, shape (n,)
+        In [0, 1]; one value for a mask of 0 and 1, and where no class is found.
     """
     given = np.asarray(probabilities, dtype=np.float64)
     if given.shape[2] == 1:
@@ -108,8 +109,8 @@ def expected_iou(probabilities: np.ndarray) -> float:
         given = given[:, :, 1:]
     found, inside, everywhere = (np.sum(values, axis=(0, 1)) for values in (masks, given * masks, given))
     if not found.any():
-        return float(1 - given.sum(axis=2).max())
-    return float(np.mean((inside / np.maximum(1, found + everywhere - inside))[found > 0]))
+        return np.array([1 - given.sum(axis=2).max()])
+    return np.asarray((inside / np.maximum(1, found + everywhere - inside))[found > 0])
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ OF_FILES = [
     "path", "images", "masks", "mask_values", "class_colors", "ignore_value", "mask_threshold", "value_range", "tile",
     "overlap", "fit", "test_share", "split_seed", "test_pattern", "group_pattern", "strict",
 ]  # fmt: skip
+OF_CLASSES = ["class_colors", "ignore_value"]  # in files
 OF_DRAWN = ["{item}_seed", "radius_min", "radius_max", "interference", "{item}_interference"]
 
 KINDS = ("imported", "validated", "by_name", "opened")
@@ -78,7 +79,7 @@ def _without_meaning(stage: str, project: Path, values: Mapping[str, Any]) -> se
     if stage == "report":  # which tells them all, as one
         return set(leaves(values))
     line = yaml.safe_load((project / "stages/choices.yaml").read_text())["networks"][values["network"]["name"]]
-    of_data = OF_DRAWN if values["dataset"]["name"] == "folder" else OF_FILES
+    of_data = [*OF_DRAWN, *OF_CLASSES] if values["dataset"]["name"] == "folder" else OF_FILES
     data = {f"dataset.{option.format(item=stage.partition('@')[2])}" for option in of_data}
     network = {f"network.{option}" for option in values["network"] if option not in line}
     budget = {f"select.budget.{option}" for option in values["select"]["budget"]}

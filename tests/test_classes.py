@@ -131,7 +131,7 @@ def test_masks_are_found_by_the_names_that_cityscapes_and_camvid_give_them(
         ),
         (VALUES, {**BY_VALUE, "ignore_value": "#ffffff"}, "dataset.ignore_value is '#ffffff', allowed is a number"),
         (in_colours(VALUES), {**BY_COLOUR, "ignore_value": 255}, "dataset.ignore_value is 255, allowed is a colour"),
-        (VALUES * 0, {"classes": "all"}, "dataset.classes is 'all', allowed are names: the masks hold 0 values beside"),
+        (VALUES * 0, {"classes": "all"}, "dataset.classes is 'all', but no mask holds anything but 0, as "),
         (np.uint16(300) * VALUES, {**BY_COLOUR}, "colours of uint16, allowed are those of 8 bits"),
     ],
     ids=["unknown values", "colours by value", "colour", "value", "none", "16 bits"],
@@ -141,7 +141,13 @@ def test_masks_that_do_not_fit_are_refused(tmp_path: Path, mask: Any, options: d
 
 
 def test_a_blurred_mask_is_refused(tmp_path: Path) -> None:
-    assert "a.jpg: a JPEG, which blurs the edges of classes" in refusal(make(tmp_path, VALUES, "a.jpg"), **BY_VALUE)
+    assert "a.jpg: compressed with loss, which blurs" in refusal(make(tmp_path, VALUES, "a.jpg"), **BY_VALUE)
+    blurred = make(tmp_path / "b", VALUES, "a.webp")
+    assert "a.webp: compressed with loss, which blurs" in refusal(blurred, **BY_VALUE)
+    folder = make(tmp_path / "c", VALUES)
+    Image.fromarray(VALUES).save(folder / "masks/a.webp", lossless=True)
+    (folder / "masks/a.png").unlink()
+    assert np.array_equal(drawn(folder, **BY_VALUE).targets[0, :, :, 0], EXPECTED)
 
 
 def test_unknown_colours_are_named(tmp_path: Path) -> None:
@@ -152,6 +158,55 @@ def test_unknown_colours_are_named(tmp_path: Path) -> None:
     assert "holds #00008e, #e0e0c0, for which dataset.classes has no name; dataset.class_colors" in refused(
         lambda: rule.read(tmp_path / "masks/a.png")
     )
+
+
+def test_a_mask_without_objects_among_masks_in_colours_is_background(tmp_path: Path) -> None:
+    make(tmp_path, in_colours(VALUES))
+    make(tmp_path, np.zeros((SIZE, SIZE), np.uint8), "b.png", "b.png")
+    make(tmp_path, np.zeros((SIZE, SIZE, 3), np.uint8), "c.png", "c.png")
+    for options in (BY_COLOUR, {"classes": "all", "ignore_value": "#e0e0c0"}):
+        assert len(opened(tmp_path, **options).classes) == 3
+        first, *others = drawn(tmp_path, **options).targets[..., 0]
+        assert set(np.unique(first)) == {0, 1, 2, IGNORED}
+        assert not np.any(others)
+
+
+def test_black_and_white_among_masks_in_colours_is_white_in_any_depth(tmp_path: Path) -> None:
+    make(tmp_path, in_colours(VALUES))
+    make(tmp_path, Image.fromarray(VALUES == 7), "b.png", "b.png")  # of one bit
+    options: dict[str, Any] = {"classes": ["road", "sky"], "class_colors": ["#804080", "#ffffff"]}
+    assert np.array_equal(drawn(tmp_path, **options).targets[1, :, :, 0], np.where(VALUES == 7, 2, 0))
+    assert "#ffffff" in [each.name for each in opened(tmp_path, classes="all").classes]
+
+
+def test_labels_among_masks_in_colours_are_refused(tmp_path: Path) -> None:
+    make(tmp_path, in_colours(VALUES))
+    make(tmp_path, (VALUES == 7).astype(np.uint8), "b.png", "b.png")
+    assert "masks/b.png: holds #010101, for which dataset.classes has no name" in refusal(tmp_path, **BY_COLOUR)
+
+
+def test_palettes_of_their_own_are_told_apart_by_their_colours(tmp_path: Path) -> None:
+    for name, color in (("a.png", ROAD), ("b.png", CAR)):
+        palette = Image.fromarray((VALUES == 7).astype(np.uint8)).convert("P")
+        palette.putpalette([0, 0, 0, *color, *[0] * 762])
+        make(tmp_path, palette, name, name)
+    found = opened(tmp_path, classes="all")
+    assert [each.name for each in found.classes] == ["background", "#00008e", "#804080"]
+    assert [sorted(np.unique(mask)) for mask in found.draw(range(2)).targets] == [[0, 2], [0, 1]]
+
+
+@pytest.mark.parametrize(
+    "mask", [np.tile(np.arange(0, 256, 17).astype(np.uint8), (SIZE, 1)), noise(SIZE, SIZE, 1), noise(SIZE, SIZE)]
+)
+def test_smooth_edges_and_images_are_no_classes(tmp_path: Path, mask: np.ndarray) -> None:
+    assert "values beside 0; is it an image, or are its edges smoothed?" in refusal(make(tmp_path, mask), classes="all")
+
+
+def test_what_fills_a_mask_up_is_ignored(tmp_path: Path) -> None:
+    mask = drawn(make(tmp_path, VALUES), **BY_VALUE, fit="pad", image_size=SIZE + 8).targets[0, :, :, 0]
+    assert np.array_equal(mask[:SIZE, :SIZE], EXPECTED)
+    assert (mask[SIZE:] == IGNORED).all()
+    assert (mask[:, SIZE:] == IGNORED).all()
 
 
 def test_every_page_of_a_stack_counts(tmp_path: Path) -> None:

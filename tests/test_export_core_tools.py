@@ -120,6 +120,7 @@ def test_masks_of_classes_have_their_names_in_the_tools_and_their_numbers_in_fil
         "0,background,#000000",
         "7,road,#804080",
         "26,car,#00008e",
+        "255,ignored,#808080",
     ]
     assert same_masks(read_coco(folder / "coco"), expected)
     labels = read_json(folder / "cvat/labels.json")

@@ -113,14 +113,18 @@ def copy_annotations(folder: Path, images: str | None, masks: str | None, paths:
     name, chosen = _annotations_of(folder, masks), {(path,) for path in paths}
     files = by_name(find_files(folder, images or IMAGES).images)
     numbers = {
-        repr(value["id"])
+        repr(value.get("id"))
         for key, _, values in sections(folder / name)
         for value, _ in values
-        if key == "images" and tuple(lookup(str(value["file_name"]), files)) in chosen
+        if key == "images" and isinstance(value, dict) and tuple(lookup(str(value.get("file_name")), files)) in chosen
     }
     lines = []
     for key, is_list, values in sections(folder / name):
-        kept = [text for value, text in values if key not in KEYS or repr(value.get(KEYS[key])) in numbers]
+        kept = [
+            text
+            for value, text in values
+            if key not in KEYS or (isinstance(value, dict) and repr(value.get(KEYS[key])) in numbers)
+        ]
         lines.append(f"{json.dumps(key)}: " + ("[\n" + ",\n".join(kept) + "\n]" if is_list else kept[0]))
     (target / name).parent.mkdir(parents=True, exist_ok=True)
     (target / name).write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
@@ -186,7 +190,7 @@ def _classes(
                 raise UserError(f"{line}; dataset.strict=false takes them as one class")
             warn(f"{line}, and are taken as one class")
     number_of.pop(BACKGROUND, None)
-    names = list(number_of) if chosen == "all" else chosen
+    names = [each for each in (number_of if chosen == "all" else chosen) if each != BACKGROUND]
     unknown = [each for each in names if each not in number_of]
     if unknown:
         known = shorten(", ".join(number_of), 400, placeholder=" …")

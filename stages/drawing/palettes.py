@@ -50,6 +50,7 @@ def save_mask(mask: np.ndarray, path: Path, classes: Sequence[PixelClass]) -> No
 
 
 def write_legend(folder: Path, classes: Sequence[PixelClass]) -> None:
-    """Write ``classes.csv``: what stands for each class in these files, its name and its colour."""
+    """Write ``classes.csv``: what stands in these files for each class, and for ignored pixels; names and colours."""
     lines = [(number, each.name, each.color) for number, each in zip(numbers_of(classes), classes, strict=True)]
-    write_csv(folder / "classes.csv", ["value", "name", "color"], lines)
+    grey = "#" + bytes(KINDS_OF_CLASSES["ignored"]).hex()
+    write_csv(folder / "classes.csv", ["value", "name", "color"], [*lines, (IGNORED, "ignored", grey)])

@@ -21,7 +21,7 @@ from stages.learning.scores import (
 from stages.pairs.layout import PixelClass
 
 
-def summarize(fit: Fit, scores: np.ndarray, bar: float) -> dict[str, Any]:
+def summarize(fit: Fit, scores: np.ndarray, bar: float, background: bool = False) -> dict[str, Any]:
     """The figures of one kind of pairs.
 
     Parameters
@@ -32,6 +32,8 @@ def summarize(fit: Fit, scores: np.ndarray, bar: float) -> dict[str, Any]:
         What the walk goes by; the same as ``tiered_iou`` or ``hit_rate`` where that is the score.
     bar : float
         Below it a pair fails.
+    background : bool
+        Whether the background counts as one of several classes.
 
     Returns
     -------
@@ -45,14 +47,16 @@ def summarize(fit: Fit, scores: np.ndarray, bar: float) -> dict[str, Any]:
         "score": float(scores.mean()),
         "min_score": float(scores.min()),
         "below_bar": int((scores < bar).sum()),
-        **_of_fit(fit, scores, bar),
+        **_of_fit(fit, scores, bar, background),
     }
 
 
-def _of_fit(fit: Fit, scores: np.ndarray, bar: float) -> dict[str, Any]:
+def _of_fit(fit: Fit, scores: np.ndarray, bar: float, background: bool) -> dict[str, Any]:
     if isinstance(fit, LabelFit):
         return _of_labels(fit)
-    return _of_classes(fit, scores, bar) if isinstance(fit, ClassFit) else _of_masks(fit, scores, bar)
+    if isinstance(fit, ClassFit):
+        return _of_classes(fit, scores, bar, background)
+    return _of_masks(fit, scores, bar)
 
 
 def _of_masks(fit: MaskFit, scores: np.ndarray, bar: float) -> dict[str, Any]:
@@ -75,9 +79,9 @@ def _of_masks(fit: MaskFit, scores: np.ndarray, bar: float) -> dict[str, Any]:
     }
 
 
-def _of_classes(fit: ClassFit, scores: np.ndarray, bar: float) -> dict[str, Any]:
+def _of_classes(fit: ClassFit, scores: np.ndarray, bar: float, background: bool) -> dict[str, Any]:
     filled = (fit.true_positive + fit.false_negative)[:, 1:].any(axis=1)
-    means = {name: float(score_of(name)(fit).mean()) for name in OF_CLASSES}
+    means = {name: float(score_of(name, background)(fit).mean()) for name in OF_CLASSES}
     return {**_of_filled(filled, scores, bar), **means}
 
 

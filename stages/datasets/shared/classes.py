@@ -1,5 +1,6 @@
 """Read masks of classes: label images, palettes and colours, as Cityscapes, VOC, CamVid and LabelMe write them."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -8,7 +9,7 @@ import numpy as np
 
 from stages.datasets.shared.decode import decode
 from stages.datasets.shared.find import examine
-from stages.datasets.shared.mask import Seen, one_channel
+from stages.datasets.shared.mask import BRIGHT, FEW_LABELS, MANY_LABELS, Seen, one_channel
 from stages.datasets.shared.raster import Raster
 from stages.pairs.layout import IGNORED, PixelClass
 from stages.pipeline.errors import UserError
@@ -57,7 +58,15 @@ class ClassRule(NamedTuple):
         UserError
             If it is broken, of another kind, or holds values that stand for no class though all have to.
         """
-        return self.of(_numbers(path, _decode_labels(path, page), self.by_color), path)
+        raster = _decode_labels(path, page)
+        numbers = _numbers(path, raster, self.by_color)
+        if self.by_color and raster.palette is None and raster.values.ndim == 2:
+            # Labels among masks in colours would be background; a mask in colours that is black and white would not.
+            known = {0, 0xFFFFFF, self.ignored, *(each.value for each in self.classes)}
+            labels = [number for number in np.unique(numbers).tolist() if number not in known]
+            if labels:
+                raise self._unknown(path, labels)
+        return self.of(numbers, path)
 
     def of(self, numbers: np.ndarray, path: Path) -> tuple[np.ndarray, Seen]:
         """The mask of what the pixels of a file hold, its values or the numbers of its colours, int64 (h, w)."""
@@ -112,6 +121,11 @@ def class_rule(options: DatasetParams, masks: Sequence[tuple[Path, int]]) -> Cla
         values = told or range(len(first), len(first) + len(names))
         colors = options.class_colors or map(default_color, range(len(first), len(first) + len(names)))
         classes = [*first, *map(PixelClass, names, values, colors)]
+        taken = next((each.name for each in classes if each.value == ignored and (each.value or not first)), None)
+        if taken:
+            raise UserError(
+                f"dataset.ignore_value is {options.ignore_value!r}, which stands for {taken!r}; allowed is no class"
+            )
     if ignored is not None and isinstance(options.ignore_value, str) != by_color:
         allowed = "a colour, as '#000000', since colours tell" if by_color else "a number, since values tell"
         raise UserError(f"dataset.ignore_value is {options.ignore_value!r}, allowed is {allowed} the classes apart")
@@ -126,49 +140,77 @@ def _ignored(options: DatasetParams) -> int | None:
 
 def _classes_of(masks: Sequence[tuple[Path, int]], ignored: int | None, strict: bool) -> tuple[bool, list[PixelClass]]:
     """Whether colours tell the classes of some masks apart, and the classes, in the order of their values."""
-    rasters = [(path, page) for path, pages in masks for page in range(pages)]
-    found = examine(lambda place: _look(*rasters[place]), len(rasters))
-    sound = [each for each in found if not isinstance(each, UserError)]
-    broken = [each for each in found if isinstance(each, UserError)]
+    pages = [(path, page) for path, count in masks for page in range(count)]
+    looks = examine(lambda place: _look(*pages[place], ignored), len(pages))
+    sound = [each for each in looks if not isinstance(each, UserError)]
+    broken = [each for each in looks if isinstance(each, UserError)]
     if broken and (strict or not sound):
         raise broken[0]
-    by_color = any(look.in_colors for look in sound)
-    colors = {number: color for look in sound for number, color in look.colors.items()}
-    numbers = {
-        number for look in sound for number in ({*map(number_of, look.colors.values())} if by_color else look.colors)
-    }
-    others = sorted(numbers - {0, ignored})
-    if not 0 < len(others) <= MOST:
+    colors_of: dict[int, set[int | None]] = defaultdict(set)
+    for look in sound:
+        for value, color in look.colors.items():
+            colors_of[value] |= {color} if look.has_palette else set()
+    # Some programs give each file a palette of its own: then numbers mean nothing, and neither does one for white.
+    by_color = (
+        any(look.in_colors for look in sound)
+        or any(len(colors) > 1 for colors in colors_of.values())
+        or bool(colors_of[0] - {0})
+    )
+    numbers = {number for look in sound for number in (look.colors.values() if by_color else look.colors)}
+    if None in numbers:
         raise UserError(
-            f"dataset.classes is 'all', allowed are names: the masks hold {len(others)} values beside 0, "
-            f"as in {masks[0][0]}"
+            f"{masks[0][0].parent}: masks in colours and grey ones of more than 8 bits, allowed is one kind"
         )
-    named = [
-        PixelClass(color_of(each), each, color_of(each))
-        if by_color
-        else PixelClass(str(each), each, colors[each] or default_color(place))
-        for place, each in enumerate(others, 1)
-    ]
+    others = sorted(number for number in numbers if number is not None and number not in (0, ignored))
+    if not others:
+        raise UserError(f"dataset.classes is 'all', but no mask holds anything but 0, as {masks[0][0]}")
+    if len(others) > MOST:
+        raise UserError(
+            f"dataset.classes is 'all', allowed are names of at most {MOST}: the masks hold {len(others)} values"
+        )
+    named = []
+    for place, each in enumerate(others, 1):
+        color = each if by_color else next(iter(colors_of[each]), None)
+        shown = default_color(place) if color is None else color_of(color)
+        named.append(PixelClass(shown if by_color else str(each), each, shown))
     return by_color, [PixelClass(BACKGROUND, 0, BLACK), *named]
 
 
 class _Look(NamedTuple):
-    """The values of a mask with their colours, empty for those of grey masks; or, of a mask in colours, these alone."""
+    """What the pixels of a mask hold: values, and the number of the colour of each, None for grey of more than 8 bits.
+
+    Of a mask in colours, the values are these numbers.
+    """
 
     in_colors: bool
-    colors: dict[int, str]
+    has_palette: bool
+    colors: dict[int, int | None]
 
 
-def _look(path: Path, page: int) -> _Look | UserError:
+def _look(path: Path, page: int, ignored: int | None) -> _Look | UserError:
     try:
         raster = _decode_labels(path, page)
         in_colors = raster.palette is None and _is_in_colors(raster.values)
-        numbers = np.unique(_numbers(path, raster, in_colors)).tolist()
+        numbers: list[int] = np.unique(_numbers(path, raster, in_colors)).tolist()
+        others = [number for number in numbers if number not in (0, ignored)]
+        to_white = others and others[-1] in BRIGHT | {raster.white} and not in_colors and raster.palette is None
+        if len(others) > (FEW_LABELS if to_white else MANY_LABELS):
+            raise UserError(
+                f"{path}: holds {len(others)} values beside 0; is it an image, or are its edges smoothed? "
+                "Names in dataset.classes, with dataset.mask_values or dataset.class_colors, say which are classes"
+            )
     except UserError as error:
         return error
     if raster.palette is not None:
-        return _Look(False, {number: "#" + bytes(raster.palette[number][:3].tolist()).hex() for number in numbers})
-    return _Look(in_colors, {number: color_of(number) if in_colors else "" for number in numbers})
+        return _Look(False, True, {each: _packed(raster.palette[each]) for each in numbers})
+    step = 0x010101 * (255 // raster.white) if raster.white <= 255 else None
+    grey = {each: None if step is None else each * step for each in numbers}
+    return _Look(in_colors, False, {each: each for each in numbers} if in_colors else grey)
+
+
+def _packed(color: np.ndarray) -> int:
+    red, green, blue = color[:3].tolist()
+    return int(red << 16 | green << 8 | blue)
 
 
 def _is_in_colors(values: np.ndarray) -> bool:
@@ -186,7 +228,8 @@ def _decode_labels(path: Path, page: int) -> Raster:
     raster = decode(path, page)
     if raster.lossy:
         raise UserError(
-            f"{path}: a JPEG, which blurs the edges of classes, allowed are formats that keep values, as PNG"
+            f"{path}: compressed with loss, which blurs the edges of classes, allowed are formats that keep values, as "
+            "PNG"
         )
     if raster.inverted:
         raise UserError(f"{path}: white is 0 in it, allowed are values as they are stored")
@@ -200,8 +243,9 @@ def _numbers(path: Path, raster: Raster, by_color: bool) -> np.ndarray:
         if values.dtype != np.uint8:
             raise UserError(f"{path}: colours of {values.dtype}, allowed are those of 8 bits")
         colors = np.asarray(raster.palette)[values] if raster.palette is not None else values
-        parts = [colors[:, :, channel] for channel in range(3)] if colors.ndim == 3 else [colors] * 3
-        red, green, blue = (part.astype(np.int64) for part in parts)
+        if colors.ndim == 2:  # grey, of which fewer bits may be stored
+            return colors.astype(np.int64) * (0x010101 * (255 // raster.white))
+        red, green, blue = (colors[:, :, channel].astype(np.int64) for channel in range(3))
         return (red << 16) | (green << 8) | blue
     if _is_in_colors(values):
         raise UserError(
@@ -209,10 +253,9 @@ def _numbers(path: Path, raster: Raster, by_color: bool) -> np.ndarray:
             "takes those that there are"
         )
     labels = one_channel(path, values)
-    numbers = labels.astype(np.int64)
-    if (numbers != labels).any():
+    if not (np.isfinite(labels).all() and (labels == np.rint(labels)).all()):
         raise UserError(f"{path}: values that are not whole numbers, allowed are those of classes")
-    return numbers
+    return labels.astype(np.int64)
 
 
 def number_of(color: str) -> int:

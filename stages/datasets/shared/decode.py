@@ -170,7 +170,9 @@ def _decode_other(path: Path, kind: str, content: bytes) -> Raster:
             grey = np.asarray(image).astype(np.uint8)
             return Raster(upright(grey if depth == 1 else grey // (255 // white), orientation), white)
         if kind in ("GIF", "WEBP"):
-            return Raster(upright(np.asarray(image), orientation), 255)
+            # The first chunk of a WebP tells how it is compressed, unless it is one for metadata.
+            lossy = kind == "WEBP" and content[12:16] != b"VP8L" and b"VP8L" not in content
+            return Raster(upright(np.asarray(image), orientation), 255, lossy=lossy)
     values = _by_open_cv(path, content)
     return Raster(upright(values, orientation), np.iinfo(values.dtype).max)
 

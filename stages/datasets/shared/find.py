@@ -23,7 +23,8 @@ READ = ", ".join(sorted(ENDINGS))
 NOT_READ = f"not read, allowed are {READ}"
 # What programs put behind the name of an image to name its mask, as Carvana's a_mask.gif and CamVid's a_L.png.
 MASK_SUFFIX = re.compile(
-    r"[ _-](mask|masks|label|labels|gt|seg|segmentation|groundtruth|L|gt(fine|coarse)_(labelids|labeltrainids|color))$",
+    r"[ _-](mask|masks|label|labels|gt|seg|segmentation|groundtruth|(?-i:L)"
+    r"|gt(fine|coarse)_(labelids|labeltrainids|color))$",
     re.IGNORECASE,
 )
 IMAGE_SUFFIX = "_leftImg8bit"  # of Cityscapes, where its masks have such a one

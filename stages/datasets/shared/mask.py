@@ -85,7 +85,7 @@ def read_mask(path: Path, rule: Rule = ONE_CLASS, page: int = 0) -> tuple[np.nda
         If it is broken, in colours, or of more than one class and no rule is given.
     """
     raster = decode(path, page)
-    labels = one_channel(path, raster.values)
+    labels = one_channel(path, raster.values, raster.lossy)
     if not np.isfinite(labels).all():
         raise UserError(f"{path}: values that are not finite")
     by_colour = rule.values is None and raster.palette is not None and _is_black_and_white(raster)
@@ -128,7 +128,7 @@ def _values(labels: np.ndarray) -> tuple[tuple[float, ...], bool]:
     return tuple(found[:LABELS]), len(found) > LABELS
 
 
-def one_channel(path: Path, values: np.ndarray) -> np.ndarray:
+def one_channel(path: Path, values: np.ndarray, lossy: bool = False) -> np.ndarray:
     """The values (h, w) of a mask of one channel, or of several that are equal.
 
     Raises
@@ -146,8 +146,8 @@ def one_channel(path: Path, values: np.ndarray) -> np.ndarray:
         )
     if (colours != colours[:, :, :1]).any():
         raise UserError(
-            f"{path}: a mask in colours, allowed is one channel, or several that are equal; "
-            "dataset.classes=all makes a class of each colour"
+            f"{path}: a mask in colours, allowed is one channel, or several that are equal"
+            + ("" if lossy else "; dataset.classes=all makes a class of each colour")
         )
     return colours[:, :, 0]
 

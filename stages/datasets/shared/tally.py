@@ -76,13 +76,13 @@ class Tally:
 
     def metrics(self) -> dict[str, Any]:
         """Figures for a metrics file."""
-        if not self.pixels:
+        if not (self.pixels or self.files):
             return {"pairs": self.pairs}
         counts = {"pairs": self.pairs, "empty": self.empty, "full": self.full}
-        share = self.foreground / self.pixels
+        share = self.foreground / max(1, self.pixels)
         figures: dict[str, Any] = {**counts, "foreground": share}
         if self.classes:
-            figures["classes"] = {name: count / self.pixels for name, count in self.classes.items()}
+            figures["classes"] = {name: count / max(1, self.pixels) for name, count in self.classes.items()}
         if self.files:
             figures["masks"] = {
                 "files": len(self.files),
@@ -131,7 +131,7 @@ def require_sense(source: TileSource, tally: Tally, item: str, strict: bool) -> 
         ("background", sum(seen.foreground == seen.pixels for seen in files.values())),
     ):
         share = count / len(files) if files else 0
-        if share > MOST:
+        if share > MOST and not (what == "background" and source.classes):  # whose scenes may be labelled throughout
             name = next(
                 name for name, seen in files.items() if seen.foreground == (0 if what == "foreground" else seen.pixels)
             )

@@ -13,10 +13,12 @@ from stages.datasets.shared.find import LeftOut, warn
 from stages.datasets.shared.image import Range
 from stages.datasets.shared.mask import Rule, Seen
 from stages.datasets.shared.raster import Header
-from stages.pairs.layout import Block, Layout, Origins, PixelClass
+from stages.pairs.layout import IGNORED, Block, Layout, Origins, PixelClass
 from stages.pipeline.errors import UserError
 from stages.pipeline.opencv import open_cv
 from stages.pipeline.params.sections import DatasetParams
+
+CHANNELS_AT_ONCE = 128  # that OpenCV scales
 
 
 class Cut(NamedTuple):
@@ -30,7 +32,8 @@ class Cut(NamedTuple):
         One tile an image; else as many as it takes.
     fit : {"tile", "resize", "pad"}
         The way out where tiles do not fit: the last tile of a row or column is moved back into the image, the image is
-        scaled to the nearest size that they fit, or it is filled up with zeros.
+        scaled to the nearest size that they fit, or it is filled up: images and masks with zeros, masks of classes with
+        ignored pixels.
     overlap : int
         Pixels that neighbouring tiles share.
     """
@@ -126,7 +129,7 @@ class TileSource(ABC):
                 opened = file, page
                 seen[self.name(file, page)] = found
             images[place] = crop(image, top, left, size)
-            masks[place] = crop(mask, top, left, size)
+            masks[place] = crop(mask, top, left, size, IGNORED if self.classes else 0)
         return Block(images, masks), seen
 
     def name(self, file: int, page: int) -> str:
@@ -238,14 +241,16 @@ def scale(image: np.ndarray, height: int, width: int, nearest: bool = False) -> 
     cv2 = open_cv()
     smaller = height * width < image.shape[0] * image.shape[1]
     kind = cv2.INTER_NEAREST_EXACT if nearest else cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, (width, height), interpolation=kind)).reshape(height, width, -1)
+    parts = [image[:, :, start : start + CHANNELS_AT_ONCE] for start in range(0, image.shape[2], CHANNELS_AT_ONCE)]
+    scaled = [np.asarray(cv2.resize(np.ascontiguousarray(part), (width, height), interpolation=kind)) for part in parts]
+    return np.concatenate([part.reshape(height, width, -1) for part in scaled], axis=2)
 
 
-def crop(image: np.ndarray, top: int, left: int, size: int) -> np.ndarray:
-    """A tile of an image, with zeros where it reaches over the edge."""
+def crop(image: np.ndarray, top: int, left: int, size: int, fill: int = 0) -> np.ndarray:
+    """A tile of an image, filled up where it reaches over the edge."""
     part = image[top : top + size, left : left + size]
     if part.shape[:2] == (size, size):
         return part
-    tile = np.zeros((size, size, image.shape[2]), image.dtype)
+    tile = np.full((size, size, image.shape[2]), fill, image.dtype)
     tile[: part.shape[0], : part.shape[1]] = part
     return tile

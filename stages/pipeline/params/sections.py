@@ -117,7 +117,8 @@ class NetworkParams(Section):
     head_filters: int | None = Field(ge=0, le=1024, description="filters of the last ReLU layer; 0 leaves it out")
     path: str = Field(description="`.keras` file of network `file`; it maps images in [0, 1] to probabilities of masks")
     output: Literal["probabilities", "logits"] | None = Field(
-        description="what network `file` predicts: `probabilities`, or `logits`, to which a sigmoid is added"
+        description="what network `file` predicts: `probabilities`, or `logits`, to which a sigmoid is added, or for "
+        "classes a softmax"
     )
 
 

@@ -17,6 +17,7 @@ from stages.pipeline.params.sections import NOTHING, DatasetParams, Params, Sele
 FILE = Path("params.yaml")
 
 COLOR = re.compile(r"#[0-9a-fA-F]{6}")
+TAKEN = ("ignored", "traincore")  # names of classes in the files for labelling tools
 MOST_CLASSES = 254  # beside the background; 255 stands for ignored pixels
 
 # Keys that mean nothing to pairs that do not come from files, and can be null.
@@ -158,6 +159,8 @@ def _check_together(params: Params, choices: Choices) -> None:
     data, network, select = params.dataset, params.network, params.select
     if params.training.augmentation != "none" and choices.datasets[data.name].target == ["labels"]:
         raise _refusal("training.augmentation", params.training.augmentation, f"none for the labels of {data.name}")
+    if params.score_background and data.classes is None:
+        raise _refusal("score_background", True, "false without dataset.classes")
     multiple = choices.networks[network.name].size_multiple
     if data.image_size % multiple:
         raise _refusal("dataset.image_size", data.image_size, f"a multiple of {multiple} for network {network.name}")
@@ -186,8 +189,7 @@ def _check_source(data: DatasetParams, pairs: str) -> None:
         _check_radii(data)
         if data.path != NOTHING:
             raise _refusal("dataset.path", data.path, f"{NOTHING}: the pairs of {data.name} are drawn")
-        shapes = {data.interference, data.train_interference, data.test_interference} - {None}
-        if data.classes is not None and (data.classes != "all" or shapes == {"none"}):
+        if data.classes is not None and (data.classes != "all" or "none" in _shapes_of(data)):
             allowed = "null, or with another shape beside the ellipse 'all'"
             raise _refusal("dataset.classes", data.classes, allowed)
     if pairs == "files":
@@ -206,6 +208,9 @@ def _check_files(data: DatasetParams) -> None:
     if data.overlap >= data.image_size:
         raise _refusal("dataset.overlap", data.overlap, f"less than dataset.image_size = {data.image_size}")
     values = data.mask_values
+    ignored = data.ignore_value
+    if isinstance(ignored, int) and not -(2**31) <= ignored < 2**32:
+        raise _refusal("dataset.ignore_value", ignored, "null, a colour, or an integer of up to 32 bits")
     if values is not None and not (values and all(-(2**31) <= value < 2**32 for value in values)):
         raise _refusal("dataset.mask_values", values, "null or integers of up to 32 bits")
     _check_classes(data)
@@ -248,8 +253,12 @@ def _check_classes(data: DatasetParams) -> None:
         if data.mask_values is not None or colors is not None:
             raise _refusal("dataset.classes", data.classes, "names, one for each value or colour")
         return
-    if not data.classes or len(set(data.classes)) < len(data.classes) or len(data.classes) > MOST_CLASSES:
+    named = [each for each in data.classes if each != "background"]
+    if not named or len(set(data.classes)) < len(data.classes) or len(named) > MOST_CLASSES:
         raise _refusal("dataset.classes", data.classes, f"all, or 1 to {MOST_CLASSES} different names")
+    for each in named:
+        if not each.strip() or not each.isprintable() or each in TAKEN:
+            raise _refusal("dataset.classes", each, f"printable names other than {' and '.join(TAKEN)}")
     if "background" in data.classes[1:]:
         raise _refusal("dataset.classes", data.classes, "background in the first place alone")
     for key, told in (("mask_values", data.mask_values), ("class_colors", colors)):
@@ -258,6 +267,11 @@ def _check_classes(data: DatasetParams) -> None:
             raise _refusal(f"dataset.{key}", told, f"a different one for each of {len(data.classes)} dataset.classes")
         if str(data.ignore_value).lower() in different:
             raise _refusal("dataset.ignore_value", data.ignore_value, f"none of dataset.{key}")
+
+
+def _shapes_of(data: DatasetParams) -> set[str]:
+    """The shapes beside the ellipses, in the pool and in the test set."""
+    return {data.train_interference or data.interference, data.test_interference or data.interference}
 
 
 def _check_radii(data: DatasetParams) -> None:

@@ -152,7 +152,7 @@ def _known_rows(record: Path, pairs: Pairs, excluded: np.ndarray) -> tuple[int, 
     if type(rows) is not int or not 0 < rows <= len(pairs) or pairs.digest_of(rows) != digest:
         raise UserError(
             f"{pairs.path}: does not begin with the {rows} pairs that the core of {record.parent} was "
-            "chosen from; only a pool to which pairs were added can be gone on with"
+            "chosen from; only a pool to which pairs were added can be gone on with, and with the same classes"
         )
     if strategy not in TEST_ALL:
         raise UserError(f"{record}: a core of strategy {strategy!r}, allowed are {' and '.join(TEST_ALL)}")
