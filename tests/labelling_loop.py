@@ -20,7 +20,7 @@ from stages.pairs.tables import read_table
 from stages.pipeline import paths
 from tests.files import save
 from tests.project import make_small_project, metrics, succeed
-from tests.wrong_masks import drawn, tiles
+from tests.wrong_masks import drawn, parser_of, tiles
 
 WAYS = ("triage", "random")
 COLUMNS = "data | next ones by | seed | masks bought | core | test score | test pairs below the bar"
@@ -117,15 +117,9 @@ def label(
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="labelling_loop", description="Buy masks where they are needed most.")
-    parser.add_argument("folder", nargs="?", type=Path, help="with images/ and masks/; without it ellipses are drawn")
-    parser.add_argument("--pairs", type=int, default=200)
-    parser.add_argument("--size", type=int, default=64)
+    parser = parser_of("labelling_loop", "Buy masks where they are needed most.", 200)
     parser.add_argument("--plan", type=lambda text: Plan(*map(int, text.split(","))), default=Plan(20, 20, 4, 500))
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--set", nargs="+", default=[], help="further parameters, as precision=0.5")
     return parser.parse_args()
 
 

@@ -141,17 +141,23 @@ def tiles(folder: Path, size: int) -> tuple[np.ndarray, np.ndarray]:
     return np.array(images)[order], np.array(masks)[order]
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="wrong_masks", description="Plant wrong masks, and look for them.")
+def parser_of(prog: str, description: str, pairs: int) -> argparse.ArgumentParser:
+    """The options of a trial on images: which, how many, how large, with which seeds and parameters."""
+    parser = argparse.ArgumentParser(prog=prog, description=description)
     parser.add_argument("folder", nargs="?", type=Path, help="with images/ and masks/; without it ellipses are drawn")
-    parser.add_argument("--pairs", type=int, default=700)
+    parser.add_argument("--pairs", type=int, default=pairs)
     parser.add_argument("--size", type=int, default=64)
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
-    parser.add_argument("--shares", nargs="+", type=float, default=[0.01, 0.05, 0.1])
-    parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--set", nargs="+", default=[], help="further parameters, as precision=0.5")
+    return parser
+
+
+def _options() -> argparse.Namespace:
+    parser = parser_of("wrong_masks", "Plant wrong masks, and look for them.", 700)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
+    parser.add_argument("--shares", nargs="+", type=float, default=[0.01, 0.05, 0.1])
+    parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES)
     return parser.parse_args()
 
 
