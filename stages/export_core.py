@@ -161,7 +161,9 @@ def write_for_tool(pairs: Pairs, folder: Path, tool: str, known: Sequence[Known]
     UserError
         If the pairs have labels in place of masks.
     """
-    export = Export(labels_of(pairs), "images", predicted=False)
+    if pairs.layout.kind == "labels":
+        raise UserError(f"{pairs.path}: its pairs have labels; the files of labelling tools are for masks")
+    export = Export(labels_of(pairs.classes), "images", predicted=False)
     (folder / "images").mkdir(parents=True)
 
     def items() -> Iterator[Item]:

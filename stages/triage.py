@@ -18,9 +18,7 @@ from stages.labelling.items import Export, Item, labels_of
 from stages.learning.new_images import Mapper, find_images
 from stages.learning.scores import tier
 from stages.pairs.layout import MASK_THRESHOLD
-from stages.pairs.read import Pairs
 from stages.pairs.tables import write_csv
-from stages.pipeline import paths as outputs
 from stages.pipeline.entry import run
 from stages.pipeline.errors import UserError
 from stages.pipeline.files import atomic
@@ -62,7 +60,7 @@ def main(words: list[str] | None = None) -> None:
         ranking.mkdir()
         write_csv(ranking / "ranking.csv", HEADER, lines)
         if tool != RANKING:
-            export = Export(labels_of(Pairs(outputs.CORE)), folder.resolve().name, predicted=True)
+            export = Export(labels_of(mapper.classes), folder.resolve().name, predicted=True)
             FORMATS[tool](ranking, _items(lines, masks), export)
         worst = mapper.map(folder, [line[0] for line in lines[:SHOWN]])
         titles = [f"{path}: {overlap:.2f}" for path, _, overlap, _ in lines[:SHOWN]]

@@ -1,14 +1,12 @@
 """What the files of all tools are made of: images in an order, masks of classes, and the values to sort by."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
 from stages.pairs.layout import IGNORED, PixelClass
-from stages.pairs.read import Pairs
-from stages.pipeline.errors import UserError
 from stages.pipeline.opencv import open_cv
 
 OBJECT = PixelClass("object", 1, "#ff8000")  # what masks of 0 and 1 show; they have no names of their own
@@ -67,19 +65,9 @@ class Region(NamedTuple):
     bits: np.ndarray
 
 
-def labels_of(pairs: Pairs) -> dict[int, PixelClass]:
-    """What the values of a set's masks stand for, but for the background.
-
-    Raises
-    ------
-    UserError
-        If the set has labels in place of masks.
-    """
-    if pairs.layout.kind == "labels":
-        raise UserError(f"{pairs.path}: its pairs have labels; the files of labelling tools are for masks")
-    if pairs.layout.kind == "masks":
-        return {1: OBJECT}
-    return dict(enumerate(pairs.classes[1:], 1)) | {IGNORED: IGNORED_CLASS}
+def labels_of(classes: Sequence[PixelClass]) -> dict[int, PixelClass]:
+    """What values of masks stand for, but for the background; ``classes`` are a set's, none for masks of 0 and 1."""
+    return dict(enumerate(classes[1:], 1)) | {IGNORED: IGNORED_CLASS} if classes else {1: OBJECT}
 
 
 def regions(mask: np.ndarray, value: int) -> Iterator[Region]:
