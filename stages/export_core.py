@@ -24,6 +24,7 @@ from stages.pipeline import paths
 from stages.pipeline.entry import run
 from stages.pipeline.errors import UserError
 from stages.pipeline.files import atomic, damaged_output, read_output
+from stages.pipeline.stores import folder_at
 
 FILES = "files"
 SUSPECTS = 200
@@ -214,7 +215,7 @@ def copy_originals(pairs: Pairs, folder: Path) -> int:
     if origins is None:
         raise UserError(f"{pairs.path}: its pairs come from no files; without --originals they are written as files")
     parameters = pairs.attributes.get("core_of", pairs.attributes)["parameters"]
-    source = Path(parameters["path"])
+    source = folder_at(parameters["path"])
     names = [name for names in origins.of(pairs.order).files for name in names]
     for name in names:
         if not (source / name).resolve().is_relative_to(source.resolve()):
@@ -222,7 +223,8 @@ def copy_originals(pairs: Pairs, folder: Path) -> int:
         if not (source / name).is_file():
             raise UserError(f"{source / name}: missing; the core was chosen from it")
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source / name, folder / name)
+        with (source / name).open("rb") as original, (folder / name).open("wb") as copy:
+            shutil.copyfileobj(original, copy)
     if parameters.get("name") == "coco":
         coco.copy_annotations(source, parameters.get("images"), parameters.get("masks"), names, folder)
         return len(names) + 1

@@ -25,6 +25,7 @@ from stages.pipeline.machine import count_from_environment
 from stages.pipeline.params import load
 from stages.pipeline.processes import worker_processes
 from stages.pipeline.progress import Progress
+from stages.pipeline.stores import folder_at
 
 SETS = {"train": paths.POOL, "test": paths.TEST}
 METRICS = {"train": paths.POOL_METRICS, "test": paths.TEST_METRICS}
@@ -49,7 +50,7 @@ def main(item: str) -> None:
         attributes["classes"] = [list(each) for each in classes]
     if isinstance(source, TileSource):
         attributes["values"] = source.values._asdict()
-    inputs = {"files": stamp(Path(options.path))}
+    inputs = {"files": stamp(folder_at(options.path))}
     with (
         resumable(f"generate@{item}", params, inputs, {}) as saved,
         atomic(SETS[item], METRICS[item]) as (path, metrics),

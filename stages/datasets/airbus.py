@@ -22,6 +22,7 @@ from stages.pairs.layout import Origins
 from stages.pairs.tables import read_lines, write_csv
 from stages.pipeline.errors import UserError
 from stages.pipeline.params.sections import DatasetParams
+from stages.pipeline.stores import folder_at
 
 IMAGES, TABLE = "train_v2/*.jpg", "train_ship_segmentations_v2.csv"
 COLUMNS = ("ImageId", "EncodedPixels")
@@ -55,7 +56,7 @@ def source(options: DatasetParams, item: str) -> Airbus:
     UserError
         If the folder does not hold images and their table, or ``strict`` and one of them is damaged.
     """
-    folder = Path(options.path)
+    folder = folder_at(options.path)
     if not folder.is_dir():
         raise UserError(f"dataset.path is {options.path!r}, allowed is a folder with {IMAGES} and {TABLE}")
     ships = _read_table(folder, folder / (options.masks or TABLE))

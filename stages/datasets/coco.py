@@ -26,6 +26,7 @@ from stages.datasets.shared.tiles import Cut, TileSource, layout_of
 from stages.pairs.layout import IGNORED, Origins, PixelClass
 from stages.pipeline.errors import UserError
 from stages.pipeline.params.sections import DatasetParams
+from stages.pipeline.stores import folder_at
 
 IMAGES, ANNOTATIONS = "**/*", "annotations.json"
 PLACES = ("*.json", "annotations/*.json")  # where else the annotations may be
@@ -62,7 +63,7 @@ def source(options: DatasetParams, item: str) -> Coco:
     UserError
         If the folder does not hold images and their annotations, or ``strict`` and one of them is damaged.
     """
-    folder = Path(options.path)
+    folder = folder_at(options.path)
     if not folder.is_dir():
         raise UserError(f"dataset.path is {options.path!r}, allowed is a folder with images and {ANNOTATIONS}")
     for key in ("mask_values", "mask_threshold", "class_colors", "ignore_value"):

@@ -16,6 +16,7 @@ from stages.datasets.shared.tiles import Cut, TileSource, layout_of
 from stages.pairs.layout import Origins
 from stages.pipeline.errors import UserError
 from stages.pipeline.params.sections import DatasetParams
+from stages.pipeline.stores import folder_at
 
 IMAGES, MASKS = "images/*", "masks/*"
 
@@ -39,7 +40,7 @@ def source(options: DatasetParams, item: str) -> Folder:
     UserError
         If there is no such folder, it holds no pairs, or ``strict`` and one of its files is damaged or without partner.
     """
-    folder = Path(options.path)
+    folder = folder_at(options.path)
     if not folder.is_dir():
         raise UserError(f"dataset.path is {options.path!r}, allowed is a folder with {IMAGES} and {MASKS}")
     left_out = LeftOut(folder, options.strict)

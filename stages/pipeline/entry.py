@@ -6,7 +6,7 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from stages.pipeline.errors import UserError
+from stages.pipeline.errors import StoreError, UserError
 
 DEBUG = "TRAINCORE_DEBUG"
 
@@ -23,7 +23,7 @@ def run(stage: str, main: Callable[[], None]) -> None:
             signal.signal(number, _interrupt)
     try:
         main()
-    except (UserError, OSError, MemoryError) as error:
+    except (UserError, StoreError, OSError, MemoryError) as error:
         if os.environ.get(DEBUG) == "1":
             _print_traceback(error)
         sys.exit(f"{stage}: {_line(error)}{_what_dvc_removed()}")
@@ -38,7 +38,7 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _line(error: Exception) -> str:
+def _line(error: BaseException) -> str:
     match error:
         case OSError():
             return f"{error.filename or 'a file'}: {error.strerror or error}"

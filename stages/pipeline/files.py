@@ -16,6 +16,7 @@ import numpy as np
 from stages.pipeline.disk import cannot_write
 from stages.pipeline.errors import UserError
 from stages.pipeline.locks import alone
+from stages.pipeline.stores import version_of
 
 Content = TypeVar("Content")
 
@@ -147,5 +148,5 @@ def digest(path: Path) -> str:
 
 def stamp(folder: Path) -> str:
     """A digest of the names, sizes and times of all files in a folder, which is quicker than one of their content."""
-    files = sorted((path.as_posix(), path.stat()) for path in folder.rglob("*") if path.is_file())
-    return hashlib.sha256(repr([(name, at.st_size, at.st_mtime_ns) for name, at in files]).encode()).hexdigest()
+    files = sorted((path.as_posix(), *version_of(path)) for path in folder.rglob("*") if path.is_file())
+    return hashlib.sha256(repr(files).encode()).hexdigest()

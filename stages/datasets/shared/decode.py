@@ -6,7 +6,7 @@ image of grey is no image.
 
 import io
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -14,7 +14,10 @@ from stages.datasets.shared.raster import Header, Raster, broken_image, upright
 from stages.datasets.shared.tiff import decode_tiff, read_tiff_header
 from stages.pipeline.errors import UserError
 from stages.pipeline.opencv import open_cv
+from stages.pipeline.stores import StoredPath
 
+# Bytes that an object store is asked for at once: for a head, for a whole file, for what stands behind a PNG's pixels.
+HEAD, WHOLE, TAIL = 2**15, 2**22, 2**16
 # First bytes of a file, and the format that they tell.
 PNG = b"\x89PNG\r\n\x1a\n"  # the 25th byte of such a file is the depth of a value in bits
 SIGNATURES = {
@@ -30,7 +33,7 @@ SIGNATURES = {
 }
 ENDINGS = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp"}
 CHANNELS = {"1": 1, "L": 1, "I;16": 1, "I;16B": 1, "I": 1, "P": 3, "RGB": 3, "RGBA": 4}  # by Pillow's mode
-EXIF_OF_PNG = b"eXIf"
+EXIF_OF_PNG, PIXELS_OF_PNG = b"eXIf", b"IDAT"
 END_OF_JPEG = b"\xff\xd9"
 ORIENTATION = 274  # tag of EXIF and TIFF
 GREY_DEPTHS = (1, 2, 4)  # of a PNG, which Pillow brings to 8 bits
@@ -44,13 +47,16 @@ def read_header(path: Path) -> Header:
     UserError
         If it is broken, or of a kind that is not read.
     """
-    content = _first_bytes(path)
-    try:
-        return read_tiff_header(path) if _format(path, content) == "TIFF" else _other_header(path, content)
-    except UserError:
-        raise
-    except Exception as error:  # decoders raise many kinds for damaged files
-        raise broken_image(path, error) from None
+    file, first = _opened(path, HEAD)
+    with file:
+        kind = _format(path, first)
+        source = file if isinstance(path, StoredPath) else path
+        try:
+            return read_tiff_header(path, source) if kind == "TIFF" else _other_header(path, source, kind, first)
+        except UserError:
+            raise
+        except Exception as error:  # decoders raise many kinds for damaged files
+            raise broken_image(path, error) from None
 
 
 def decode(path: Path, page: int = 0) -> Raster:
@@ -68,26 +74,31 @@ def decode(path: Path, page: int = 0) -> Raster:
     UserError
         If it is broken, or of a kind that is not read.
     """
-    kind = _format(path, _first_bytes(path))
-    try:
-        if kind == "TIFF":
-            return decode_tiff(path, page)
-        content = path.read_bytes()
-        if kind == "JPEG":
-            return _decode_jpeg(path, content)
-        return _decode_other(path, kind, content)
-    except UserError:
-        raise
-    except Exception as error:
-        raise broken_image(path, error) from None
+    file, first = _opened(path, HEAD if page else WHOLE)
+    with file:
+        kind = _format(path, first)
+        try:
+            if kind == "TIFF":
+                return decode_tiff(path, file if isinstance(path, StoredPath) else path, page)
+            content = file.read()
+            if kind == "JPEG":
+                return _decode_jpeg(path, content)
+            return _decode_other(path, kind, content)
+        except UserError:
+            raise
+        except Exception as error:
+            raise broken_image(path, error) from None
 
 
-def _first_bytes(path: Path) -> bytes:
+def _opened(path: Path, at_once: int) -> tuple[IO[bytes], bytes]:
+    """A file at its beginning, and its first bytes."""
     try:
-        with path.open("rb") as file:
-            return file.read(32)
+        file = path.open("rb", at_once if isinstance(path, StoredPath) else -1)
+        first = file.read(32)
+        file.seek(0)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
+    return file, first
 
 
 def _format(path: Path, content: bytes) -> str:
@@ -108,17 +119,35 @@ def _pillow() -> Any:
 # Formats of photographs and of the web
 
 
-def _other_header(path: Path, first: bytes) -> Header:
-    with _pillow().open(path) as image:
+def _other_header(path: Path, source: Any, kind: str, first: bytes) -> Header:
+    if isinstance(path, StoredPath) and kind == "GIF":  # whose frames are counted
+        source = io.BytesIO(source.read())
+    with _pillow().open(source) as image:
         _require_still(path, image)
         if image.mode not in CHANNELS:
             raise UserError(f"{path}: mode {image.mode}, allowed are grey, RGB and RGBA")
         channels = 4 if image.mode in ("P", "RGB") and "transparency" in image.info else CHANNELS[image.mode]
-        content = path.read_bytes() if image.format == "PNG" else b""
+        content = _content_with_exif(path, source, image) if image.format == "PNG" else b""
         height, width = image.height, image.width
         if _orientation(image, content) > 4:
             height, width = width, height
         return Header(height, width, channels, first[24] if first.startswith(PNG) else 8)
+
+
+def _content_with_exif(path: Path, source: Any, image: Any) -> bytes:
+    """All of a PNG, or of one in a store what stands behind its pixels; Pillow has read what stands before them."""
+    if not isinstance(path, StoredPath):
+        return path.read_bytes()
+    if "exif" in image.info:
+        return EXIF_OF_PNG
+    place = source.tell()
+    source.seek(max(0, source.seek(0, io.SEEK_END) - TAIL))
+    tail: bytes = source.read()
+    if PIXELS_OF_PNG not in tail:  # more may stand behind them than was read
+        source.seek(0)
+        tail = source.read()
+    source.seek(place)
+    return tail
 
 
 def _require_still(path: Path, image: Any) -> None:

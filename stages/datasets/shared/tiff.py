@@ -9,14 +9,15 @@ import numpy as np
 
 from stages.datasets.shared.raster import Header, Raster, upright
 from stages.pipeline.errors import UserError
+from stages.pipeline.stores import StoredPath, version_of
 
 JPEG = (6, 7)  # compressions
 _open_here = threading.local()
 
 
-def read_tiff_header(path: Path) -> Header:
-    """Read the head of a TIFF alone; errors are tifffile's own, of many kinds, or UserError."""
-    with _open_tiff(path) as file:
+def read_tiff_header(path: Path, source: Any) -> Header:
+    """Read the head of a TIFF alone, from its path or its open file; errors are tifffile's own, or UserError."""
+    with _open_tiff(source) as file:
         page, pages = _pages(path, file)
         height, width, channels = page.imagelength, page.imagewidth, page.samplesperpixel
         if page.colormap is not None:
@@ -61,22 +62,22 @@ def _pages(path: Path, file: Any) -> tuple[Any, int]:
     return page, count
 
 
-def decode_tiff(path: Path, number: int) -> Raster:
-    """Decode a page of a TIFF, counted from 0; errors are those of `read_tiff_header`."""
+def decode_tiff(path: Path, source: Any, number: int) -> Raster:
+    """Decode a page of a TIFF, counted from 0; source and errors are those of `read_tiff_header`."""
     if number:
         return _decode_page(path, _kept(path), number)
-    with _open_tiff(path) as file:
+    with _open_tiff(source) as file:
         return _decode_page(path, file, number)
 
 
 def _kept(path: Path) -> Any:
     """A stack that is read page after page; it stays open, since its directory takes long to read."""
-    status = path.stat()
-    key = path, status.st_mtime_ns, status.st_size
+    key = path, version_of(path)
     if getattr(_open_here, "key", None) != key:
         if hasattr(_open_here, "file"):
             _open_here.file.close()
-        _open_here.file, _open_here.key = _open_tiff(path), key
+        source = path.open("rb") if isinstance(path, StoredPath) else path
+        _open_here.file, _open_here.key = _open_tiff(source), key
     return _open_here.file
 
 
