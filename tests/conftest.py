@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import reduce
 from operator import getitem
 from pathlib import Path
@@ -16,6 +16,7 @@ from hypothesis import settings
 
 from tests.declarations import recorder
 from tests.project import ROOT, STAGES, copied, make_small_project, stages_run, succeed
+from tests.store import s3_server, use
 
 # Tests run in as many processes as there are cores: neither they nor the commands that they start take several.
 for name in (
@@ -97,6 +98,20 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def project(reproduced: Path, tmp_path: Path) -> Path:
     """A copy of the reproduced project, for tests that change it."""
     return copied(reproduced, tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a store."""
+    with s3_server(tmp_path_factory.mktemp("store") / "log") as address:
+        yield address
+
+
+@pytest.fixture
+def bucket(server: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
+    """The name of a bucket for this test, which is yet to be made."""
+    use(server, monkeypatch)
+    return f"bucket-{abs(hash(request.node.name))}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

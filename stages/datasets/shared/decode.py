@@ -50,9 +50,10 @@ def read_header(path: Path) -> Header:
     file, first = _opened(path, HEAD)
     with file:
         kind = _format(path, first)
-        source = file if isinstance(path, StoredPath) else path
         try:
-            return read_tiff_header(path, source) if kind == "TIFF" else _other_header(path, source, kind, first)
+            if kind == "TIFF":
+                return read_tiff_header(path, file if isinstance(path, StoredPath) else path)
+            return _other_header(path, file, kind, first)
         except UserError:
             raise
         except Exception as error:  # decoders raise many kinds for damaged files
@@ -119,35 +120,28 @@ def _pillow() -> Any:
 # Formats of photographs and of the web
 
 
-def _other_header(path: Path, source: Any, kind: str, first: bytes) -> Header:
-    if isinstance(path, StoredPath) and kind == "GIF":  # whose frames are counted
-        source = io.BytesIO(source.read())
+def _other_header(path: Path, file: IO[bytes], kind: str, first: bytes) -> Header:
+    content = file.read() if _is_read_whole(path, file, kind) else b""
+    source = path if not isinstance(path, StoredPath) else io.BytesIO(content) if content else file
     with _pillow().open(source) as image:
         _require_still(path, image)
         if image.mode not in CHANNELS:
             raise UserError(f"{path}: mode {image.mode}, allowed are grey, RGB and RGBA")
         channels = 4 if image.mode in ("P", "RGB") and "transparency" in image.info else CHANNELS[image.mode]
-        content = _content_with_exif(path, source, image) if image.format == "PNG" else b""
         height, width = image.height, image.width
         if _orientation(image, content) > 4:
             height, width = width, height
         return Header(height, width, channels, first[24] if first.startswith(PNG) else 8)
 
 
-def _content_with_exif(path: Path, source: Any, image: Any) -> bytes:
-    """All of a PNG, or of one in a store what stands behind its pixels; Pillow has read what stands before them."""
-    if not isinstance(path, StoredPath):
-        return path.read_bytes()
-    if "exif" in image.info:
-        return EXIF_OF_PNG
-    place = source.tell()
-    source.seek(max(0, source.seek(0, io.SEEK_END) - TAIL))
-    tail: bytes = source.read()
-    if PIXELS_OF_PNG not in tail:  # more may stand behind them than was read
-        source.seek(0)
-        tail = source.read()
-    source.seek(place)
-    return tail
+def _is_read_whole(path: Path, file: IO[bytes], kind: str) -> bool:
+    """Whether the head of a file needs the rest: EXIF may stand behind the pixels of a PNG, frames of a GIF count."""
+    if kind != "PNG" or not isinstance(path, StoredPath):
+        return kind in ("PNG", "GIF")
+    file.seek(max(0, file.seek(0, io.SEEK_END) - TAIL))
+    tail = file.read()
+    file.seek(0)
+    return PIXELS_OF_PNG not in tail or EXIF_OF_PNG in tail
 
 
 def _require_still(path: Path, image: Any) -> None:
@@ -157,7 +151,8 @@ def _require_still(path: Path, image: Any) -> None:
 
 
 def _orientation(image: Any, content: bytes) -> int:
-    if image.format == "PNG" and EXIF_OF_PNG not in content:  # else Pillow decodes it whole in search of that
+    if image.format == "PNG" and "exif" not in image.info and EXIF_OF_PNG not in content:
+        # Pillow would decode it whole in search of that.
         return 1
     found = image.getexif().get(ORIENTATION, 1)
     return found if found in range(1, 9) else 1
