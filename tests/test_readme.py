@@ -98,6 +98,7 @@ ELSEWHERE = {
     "make bench": "minutes of full load",
     "python -m tests.benchmarks airbus": "minutes of full load",
     "python -m tests.benchmarks policy": "hours of full load",
+    "python -m tests.benchmarks store": "minutes of full load",
     "python -m tests.benchmarks triage": "needs the full run",
     "python -m tests.wrong_masks": "an hour of full load",
     "python -m tests.labelling_loop": "an hour of full load; tests/test_labelling_loop.py has a small one",
@@ -119,6 +120,10 @@ ELSEWHERE = {
     "dvc exp run -S dataset.name=folder -S dataset.path=membrane -S dataset.image_size=128 "
     "-S 'dataset.mask_values=[0]' \\": "minutes, of images that are not here; tests/test_folder.py has the options",
     "dvc exp run -S dataset.name=folder -S dataset.path=my_images -S dataset.image_size=128": "tests/test_variants.py",
+    "dvc exp run -S dataset.name=folder -S dataset.path=s3://bucket/my_images -S dataset.image_size=128": (
+        "tests/test_store_pipeline.py"
+    ),
+    "dvc remote add --default store s3://bucket/cache": "tests/test_store_pipeline.py",
     "dvc exp run -S dataset.name=folder -S dataset.path=my_images -S dataset.classes=all -S dataset.ignore_value=255": (
         "tests/test_classes.py has the options"
     ),

@@ -31,9 +31,9 @@ def test_dvc_notices_what_changes_in_a_bucket_and_no_cut_connection_loses_anythi
     project = make_small_project(tmp_path / "project")
     here = make_pairs(tmp_path / "set", 8, 32, 32)
     url = upload(here, bucket, "set")
-    changes = {"name": "folder", "path": url, "train_count": None, "test_count": None, "test_share": 0.25}
-    change_parameters(project / "params.yaml", {f"dataset.{key}": value for key, value in changes.items()})
-    assert set(stages_run(succeed(project, "dvc", "repro", *SETS))) == set(SETS)
+    changes = ["name=folder", f"path={url}", "image_size=32", "train_count=null", "test_count=null", "test_share=0.25"]
+    output = succeed(project, "dvc", "exp", "run", *(f"-Sdataset.{change}" for change in changes), *SETS)
+    assert set(stages_run(output)) == set(SETS)
     assert json.loads(succeed(project, "dvc", "status", "--json", *SETS)) == {}
     assert "testing" not in (project / "dvc.lock").read_text()  # the keys
     before = tree(project / "data/train.zarr")

@@ -25,7 +25,7 @@ from stages.pipeline.errors import StoreError
 from stages.pipeline.files import stamp
 from stages.pipeline.stores import StoredPath, folder_at
 from tests.cores import write_core
-from tests.damage import examples
+from tests.damage import examples, refused
 from tests.files import black_and_white, box, make_airbus, make_coco, make_folder, make_pairs, noise
 from tests.project import ROOT, run
 from tests.sets import same, tree
@@ -239,6 +239,13 @@ def test_a_folder_that_is_not_there_is_refused(bucket: str) -> None:
     client().create_bucket(Bucket=bucket)
     for path in (f"s3://{bucket}/nothing", "s3://no-such-bucket/set"):
         assert refusal(folder_at(path)) == f"dataset.path is '{path}', allowed is a folder with images/* and masks/*"
+
+
+def test_a_password_in_an_address_is_refused_and_not_shown() -> None:
+    said = refused(lambda: folder_at("https://me:secret@example.org/set"))
+    assert "dataset.path holds a password" in said
+    assert "secret" not in said
+    assert str(folder_at("abfs://container@account/a:b@c")) == "abfs://container@account/a:b@c"
 
 
 def test_names_that_no_path_has_are_refused(memory: Any, tmp_path: Path) -> None:

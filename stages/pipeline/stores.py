@@ -21,6 +21,7 @@ BLOCK = 2**20  # bytes of a request, if a reader asks for fewer
 PART = 2**26  # bytes of a request, if a reader asks for more
 HEADS_AT_ONCE = 16
 VERSIONS = ("ETag", "etag", "LastModified", "Last-Modified", "mtime", "updated", "created")  # in fsspec's words
+PASSWORD = re.compile(r"[^/]+//[^/@]*:[^/@]*@")
 UNNAMEABLE = re.compile(r"(^|/)\.{0,2}(/|$)")  # names of which a path leaves out a part
 Answer = TypeVar("Answer")
 
@@ -33,7 +34,15 @@ class Entry(NamedTuple):
 
 
 def folder_at(path: str) -> Path:
-    """The folder that a parameter names: one of this machine or, if it is a URL, of an object store."""
+    """The folder that a parameter names: one of this machine or, if it is a URL, of an object store.
+
+    Raises
+    ------
+    UserError
+        If the URL holds a password.
+    """
+    if PASSWORD.match(path):
+        raise UserError("dataset.path holds a password, which git would keep; allowed are URLs without one")
     return StoredPath(path) if "://" in path else Path(path)
 
 

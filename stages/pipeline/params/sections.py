@@ -58,7 +58,10 @@ class DatasetParams(Section):
     dtype: Literal["uint8", "float32"] = Field(
         description="type of stored images: `uint8`, or `float32` as in the article, four times as large"
     )
-    path: str = Field(description="folder of your files, or of Fashion-MNIST's; `stages/none` stands for no folder")
+    path: str = Field(
+        description="folder of your files, also in an object store as `s3://bucket/folder`, or of Fashion-MNIST's; "
+        "`stages/none` stands for no folder"
+    )
     images: str | None = Field(description="glob pattern of the images below `path`")
     masks: str | None = Field(
         description="glob pattern of the masks below `path`; for `airbus` and `coco` "
