@@ -25,7 +25,7 @@ from stages.pipeline.machine import count_from_environment
 from stages.pipeline.params import load
 from stages.pipeline.processes import worker_processes
 from stages.pipeline.progress import Progress
-from stages.pipeline.stores import folder_at
+from stages.pipeline.stores import folder_at, require_unchanged
 
 SETS = {"train": paths.POOL, "test": paths.TEST}
 METRICS = {"train": paths.POOL_METRICS, "test": paths.TEST_METRICS}
@@ -57,6 +57,7 @@ def main(item: str) -> None:
     ):
         unfinished = saved.folder / "set.zarr"
         checksums, tally = _write_shards(source, unfinished, count, f"generate {item}")
+        require_unchanged(folder_at(options.path))
         figures = {**tally.metrics(), "channels": source.layout.image_shape[2]}
         if isinstance(source, TileSource):
             require_sense(source, tally, item, options.strict)

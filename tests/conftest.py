@@ -9,6 +9,7 @@ from operator import getitem
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 import yaml
 from filelock import FileLock
@@ -16,7 +17,7 @@ from hypothesis import settings
 
 from tests.declarations import recorder
 from tests.project import ROOT, STAGES, copied, make_small_project, stages_run, succeed
-from tests.store import s3_server, use
+from tests.store import BreakingProxy, forget, s3_server, use
 
 # Tests run in as many processes as there are cores: neither they nor the commands that they start take several.
 for name in (
@@ -112,6 +113,25 @@ def bucket(server: str, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixture
     """The name of a bucket for this test, which is yet to be made."""
     use(server, monkeypatch)
     return f"bucket-{abs(hash(request.node.name))}"
+
+
+@pytest.fixture
+def breaking(server: str, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[BreakingProxy]:
+    """A way to the store that breaks, in use."""
+    proxy = BreakingProxy(server)
+    use(proxy.address, monkeypatch)
+    yield proxy
+    proxy.close()
+    forget()
+
+
+@pytest.fixture
+def memory() -> Iterator[Any]:
+    """A store in the memory of this process: its client, without files."""
+    store = fsspec.filesystem("memory")
+    forget()
+    yield store
+    store.rm("/", recursive=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

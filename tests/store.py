@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from stages.pipeline import stores
+from stages.pipeline.stores import StoredPath
+from tests.sets import tree
 
 KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1"}
 SECONDS = 60
@@ -69,6 +71,13 @@ def upload(folder: Path, bucket: str, below: str) -> str:
         if path.is_file():
             store.upload_file(str(path), bucket, f"{below}/{path.relative_to(folder).as_posix()}")
     return f"s3://{bucket}/{below}"
+
+
+def put(store: Any, folder: Path) -> StoredPath:
+    """The folder ``memory://set``, which holds the files of a folder."""
+    for name, content in tree(folder).items():
+        store.pipe_file(f"/set/{name}", content)
+    return StoredPath("memory://set")
 
 
 class BreakingProxy:

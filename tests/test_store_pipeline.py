@@ -1,7 +1,6 @@
 """DVC and an object store: sources that it watches there, and a remote."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,19 +9,10 @@ from tests.conftest import change_parameters
 from tests.files import make_pairs, noise, save
 from tests.project import make_small_project, run, stages_run, succeed
 from tests.sets import tree
-from tests.store import BreakingProxy, client, upload, use
+from tests.store import BreakingProxy, client, upload
 
 pytestmark = pytest.mark.slow
 SETS = ["generate@train", "generate@test"]
-
-
-@pytest.fixture
-def breaking(server: str, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[BreakingProxy]:
-    """A way to the store that breaks, in use."""
-    proxy = BreakingProxy(server)
-    use(proxy.address, monkeypatch)
-    yield proxy
-    proxy.close()
 
 
 def test_dvc_notices_what_changes_in_a_bucket_and_no_cut_connection_loses_anything(

@@ -54,10 +54,25 @@ def version_of(path: Path) -> tuple[int, int | str]:
     return status.st_size, status.st_mtime_ns
 
 
+def require_unchanged(folder: Path) -> None:
+    """List a folder of a store once more; one of this machine is not looked at.
+
+    Raises
+    ------
+    UserError
+        If it holds other files than when it was listed first: DVC would take them for those that were read.
+    """
+    if isinstance(folder, StoredPath) and folder in _listings:
+        before = _listings.pop(folder)
+        names = sorted(name for name, _ in before.items() ^ folder.listing().items())
+        if names:
+            raise UserError(f"{folder / names[0]}: changed while the folder was read; the same command reads it anew")
+
+
 class StoredPath(PosixPath):
     """A folder or a file of an object store. Its names are those of any path; it can be listed and read, no more.
 
-    A folder is listed once in a process, with all that is below it. What it says stays the same then.
+    A folder is listed once in a process, with all that is below it. What it says then is what holds.
     """
 
     def __str__(self) -> str:
