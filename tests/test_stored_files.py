@@ -99,6 +99,28 @@ def test_no_decoder_takes_a_store_that_fails_for_a_broken_file(
         decode(there)
 
 
+def test_a_server_that_does_not_say_a_size_is_named_when_that_file_is_read(
+    tmp_path: Path, memory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, store = put(memory, make_pairs(tmp_path, 2)), type(memory)
+    memory.pipe_file("/set/page", b"made anew each time")
+    find, info = store.find, store.info
+
+    def unsaid(said: dict[str, Any]) -> dict[str, Any]:
+        return {**said, "size": None} if said["name"] in unknown else said
+
+    monkeypatch.setattr(
+        store, "find", lambda *asked, **more: {name: unsaid(said) for name, said in find(*asked, **more).items()}
+    )
+    monkeypatch.setattr(store, "info", lambda *asked: unsaid(info(*asked)))
+    unknown = ["/set/page"]
+    assert drawn(folder).images.shape[0] == 2
+    forget()
+    unknown = ["/set/page", "/set/images/b.png"]
+    with pytest.raises(StoreError, match=r"^memory://set/images/b\.png: its server does not say its size"):
+        drawn(folder, strict=False)
+
+
 @given(
     size=st.integers(0, 300),
     at_once=st.integers(1, 80),

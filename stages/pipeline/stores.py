@@ -27,9 +27,9 @@ Answer = TypeVar("Answer")
 
 
 class Entry(NamedTuple):
-    """What a store says of a file: its size in bytes, and a text that changes with its content."""
+    """What a store says of a file: its size in bytes, if it knows, and a text that changes with its content."""
 
-    size: int
+    size: int | None
     version: str
 
 
@@ -46,7 +46,7 @@ def folder_at(path: str) -> Path:
     return StoredPath(path) if "://" in path else Path(path)
 
 
-def version_of(path: Path) -> tuple[int, int | str]:
+def version_of(path: Path) -> tuple[int | None, int | str]:
     """Size and time of a file; in place of the time what a store says of its version."""
     if isinstance(path, StoredPath):
         return path.entry()
@@ -100,7 +100,7 @@ class StoredPath(PosixPath):
         """
         folder = next((parent for parent in self.parents if parent in _listings), None)
         if folder is None:
-            return _ask(self, lambda client, url: _entry(url, client.info(url)))
+            return _entry(_ask(self, lambda client, url: client.info(url)))
         try:
             return _listings[folder][self.relative_to(folder).as_posix()]
         except KeyError:
@@ -145,7 +145,10 @@ class StoredPath(PosixPath):
         """Open it for reading; ``buffering`` is the bytes that the store is asked for at once."""
         if mode not in ("r", "rb"):
             raise ValueError(f"{self}: mode {mode!r}, allowed are 'r' and 'rb'")
-        file = io.BufferedReader(_Ranges(self, self.entry().size), BLOCK if buffering < 0 else buffering)
+        size = self.entry().size
+        if size is None:
+            raise StoreError(f"{self}: its server does not say its size, which is needed to read it in ranges")
+        file = io.BufferedReader(_Ranges(self, size), BLOCK if buffering < 0 else buffering)
         return file if mode == "rb" else io.TextIOWrapper(file, encoding, errors, newline)
 
     def read_bytes(self) -> bytes:
@@ -248,7 +251,7 @@ def _list(client: Any, url: str) -> dict[str, Entry]:
     }
     if odd := next(filter(UNNAMEABLE.search, below), None):
         raise UserError(f"{url}: holds {odd!r}, allowed are names without empty parts, '.' and '..'")
-    return {name: _entry(name, info) for name, info in below.items()}
+    return {name: _entry(info) for name, info in below.items()}
 
 
 def _range(client: Any, url: str, start: int, end: int) -> bytes:
@@ -260,7 +263,5 @@ def _range(client: Any, url: str, start: int, end: int) -> bytes:
     return content
 
 
-def _entry(name: str, info: Mapping[str, Any]) -> Entry:
-    if info["size"] is None:
-        raise UserError(f"{name}: its server does not say its size, which is needed to read it in ranges")
+def _entry(info: Mapping[str, Any]) -> Entry:
     return Entry(info["size"], str(next((info[key] for key in VERSIONS if info.get(key)), "")))
