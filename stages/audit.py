@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import chain
 from typing import NamedTuple
@@ -19,16 +18,14 @@ from stages.pipeline.entry import run
 from stages.pipeline.files import atomic, write_json
 from stages.pipeline.machine import count_from_environment
 from stages.pipeline.params import load
-from stages.pipeline.processes import worker_processes
 from stages.pipeline.progress import Progress
+from stages.pipeline.workers import Workers, workers
 
 SETS = {"pool": paths.POOL, "test": paths.TEST}
 HEADER = ["first_set", "first_row", "second_set", "second_row", "kind", "rows", "columns", "likeness"]
 KINDS = ("exact", "near", "shifted")
 IMAGES_AT_ONCE = 256  # read by a worker process
 CANDIDATES_AT_ONCE = 64  # compared by it
-
-_images: "Images"  # of a worker process
 
 
 class Images:
@@ -88,11 +85,11 @@ def main() -> None:
     with (
         resumable("audit", params, inputs, {}, keep=False) as saved,
         atomic(paths.LEAKS, paths.AUDIT_METRICS) as (table, metrics),
-        worker_processes(count, _start, images) as workers,
+        workers(count, Images, sets) as marking,
     ):
         with Progress("audit", len(images), "image") as progress:
-            marks = _mark(images, workers, saved, progress)
-            leaks, compared, crowds = find(images, marks, params.audit.likeness, workers, progress)
+            marks = _mark(images, marking, saved, progress)
+            leaks, compared, crowds = find(images, marks, params.audit.likeness, marking, progress)
         write_csv(table, _header(images), (_line(images, leak) for leak in leaks))
         write_json(
             metrics,
@@ -105,13 +102,13 @@ def main() -> None:
         )
 
 
-def _mark(images: Images, workers: ProcessPoolExecutor, saved: Checkpoint, progress: Progress) -> Marks:
+def _mark(images: Images, marking: Workers[Images], saved: Checkpoint, progress: Progress) -> Marks:
     """The marks of all images, some of them from the checkpoint of an interrupted run."""
     starts = range(0, len(images), IMAGES_AT_ONCE)
     blocks = [range(start, min(start + IMAGES_AT_ONCE, len(images))) for start in starts]
     parts = [Marks(**saved.found.arrays)] if saved.found else []
     done = saved.found.plain["blocks"] if saved.found else 0
-    for count, part in enumerate(workers.map(_marks_of, blocks[done:]), done + 1):
+    for count, part in enumerate(marking.map(_marks_of, blocks[done:]), done + 1):
         parts.append(part)
         progress.show(blocks[count - 1].stop)
         saved.save_if_due(partial(_state, count, parts))
@@ -123,7 +120,7 @@ def _state(blocks: int, parts: list[Marks]) -> State:
 
 
 def find(
-    images: Images, marks: Marks, likeness: float, workers: ProcessPoolExecutor, progress: Progress
+    images: Images, marks: Marks, likeness: float, marking: Workers[Images], progress: Progress
 ) -> tuple[list[Leak], int, int]:
     """The copies and overlaps among some images.
 
@@ -147,8 +144,7 @@ def find(
     progress.turn_to(len(asked), "candidate")
     leaks = [leak for leak in exact if not _of_one_image(images, leak.first, leak.second)]
     chunks = [asked[start : start + CANDIDATES_AT_ONCE] for start in range(0, len(asked), CANDIDATES_AT_ONCE)]
-    shifts = [found.shifts[chunk] for chunk in chunks]
-    compared = workers.map(_compare, [found.images[chunk] for chunk in chunks], shifts)
+    compared = marking.map(_compare, ((found.images[chunk], found.shifts[chunk]) for chunk in chunks))
     done = 0
     for chunk, overlaps in zip(chunks, compared, strict=True):
         done += len(chunk)
@@ -210,17 +206,13 @@ def _line(images: Images, leak: Leak) -> list[object]:
     return [*places, leak.kind, *overlap, *images.file(leak.first), *images.file(leak.second)]
 
 
-def _start(images: Images) -> None:
-    global _images
-    _images = images
+def _marks_of(images: Images, block: range) -> Marks:
+    return copies.marks_of(images.read(np.array(block)))
 
 
-def _marks_of(block: range) -> Marks:
-    return copies.marks_of(_images.read(np.array(block)))
-
-
-def _compare(pairs: np.ndarray, shifts: np.ndarray) -> list[Overlap | None]:
-    first, second = _images.read(pairs[:, 0]), _images.read(pairs[:, 1])
+def _compare(images: Images, candidates: tuple[np.ndarray, np.ndarray]) -> list[Overlap | None]:
+    pairs, shifts = candidates
+    first, second = images.read(pairs[:, 0]), images.read(pairs[:, 1])
     return [
         copies.overlap_of(one, other, None if np.isnan(shift).any() else shift)
         for one, other, shift in zip(first, second, shifts, strict=True)

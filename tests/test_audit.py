@@ -4,10 +4,8 @@ import csv
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +16,7 @@ from stages.pairs.layout import Origins
 from stages.pipeline import paths
 from stages.pipeline.errors import UserError
 from stages.pipeline.progress import Progress
+from stages.pipeline.workers import workers
 from tests.conftest import Change
 from tests.project import ROOT, run, succeed
 from tests.sets import brightened, jpeg, rescaled, scenes, window, write_set
@@ -165,8 +164,8 @@ def test_any_number_of_workers_and_any_blocks_write_the_same(
 ) -> None:
     plant(drawn)
     found = []
-    for workers, at_once in (("1", 7), ("3", 7), ("2", 256)):
-        monkeypatch.setenv("TRAINCORE_WORKERS", workers)
+    for count, at_once in (("1", 7), ("3", 7), ("2", 256)):
+        monkeypatch.setenv("TRAINCORE_WORKERS", count)
         monkeypatch.setattr(audit, "IMAGES_AT_ONCE", at_once)
         audit.main()
         found.append(outputs())
@@ -203,28 +202,16 @@ def test_an_interrupted_run_goes_on_and_ends_in_the_same_table(
     marked: list[range] = []
     hash_block = audit._marks_of
 
-    def hash_and_note(block: range) -> Marks:
+    def hash_and_note(images: audit.Images, block: range) -> Marks:
         marked.append(block)
-        return hash_block(block)
+        return hash_block(images, block)
 
-    monkeypatch.setattr(audit, "worker_processes", in_this_process)
+    monkeypatch.setattr(audit, "workers", lambda _, *prepare: workers(None, *prepare))
     monkeypatch.setattr(audit, "_marks_of", hash_and_note)
     audit.main()
     assert outputs() == straight
     assert [block.start for block in marked] == list(range(stop, POOL + TEST, 7))
     assert not list(Path(".traincore").glob("checkpoints/audit/*/"))
-
-
-class Mapping(NamedTuple):
-    """Workers that are none."""
-
-    map: Any = map
-
-
-@contextmanager
-def in_this_process(_: int, start: Callable[[audit.Images], None], images: audit.Images) -> Iterator[Mapping]:
-    start(images)
-    yield Mapping()
 
 
 def test_each_of_many_exact_copies_is_listed_with_the_first_and_never_as_near(
