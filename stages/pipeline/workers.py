@@ -80,7 +80,7 @@ def workers(count: int | None, prepare: Callable[..., Context], *arguments: Any)
         return
     try:
         with ProcessPoolExecutor(count, initializer=_start, initargs=(prepare, arguments)) as executor:
-            yield Workers(partial(executor.submit, _apply), PARTS_A_WORKER * count)
+            yield Workers(lambda *work: executor.submit(_apply, *work), PARTS_A_WORKER * count)
     except BrokenProcessPool:
         raise UserError(
             f"a worker process was killed, most often for lack of memory: {count} were at work, "
