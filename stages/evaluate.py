@@ -28,6 +28,8 @@ SUSPECT = ["row", "score", "judged_by"]
 class Predictor(Protocol):
     """What is needed of a network: how the predictions of pairs fit."""
 
+    def expect(self, positions: np.ndarray) -> None: ...
+
     def fits(self, positions: np.ndarray) -> Iterator[Fit]: ...
 
 
@@ -51,7 +53,7 @@ def main() -> None:
     dropped = leaking if params.evaluate.on_leak == "drop" else leaking[:0]
     threads = set_up_tensorflow()
     # These import TensorFlow, which takes seconds that bad input need not wait for.
-    from stages.learning import predictor, saving
+    from stages.learning import predictor, saving, speculation
 
     network = saving.load_network(paths.CORE_MODEL)
     inputs = {"pool": pool.digest, "test": test.digest}
@@ -64,7 +66,8 @@ def main() -> None:
         require_space(paths.EVALUATE_METRICS, 200 * (len(pool) + len(test)))
         of_test, of_pool = predictor.Predictor(network, test), predictor.Predictor(network, pool)
         left = np.setdiff1d(np.arange(len(pool)), verified["rows"])  # the others were fitted by this very network
-        test_table, left_table = _fit({of_test: np.arange(len(test)), of_pool: left}, saved)
+        with speculation.speculating(paths.CORE_MODEL, of_test, of_pool):
+            test_table, left_table = _fit({of_test: np.arange(len(test)), of_pool: left}, saved)
         pool_table = np.empty((len(pool), test_table.shape[1]))
         pool_table[left] = left_table
         if len(verified["rows"]):
@@ -201,7 +204,9 @@ def _fit(asked: Mapping[Predictor, np.ndarray], saved: Checkpoint) -> list[np.nd
         if saved.found:
             progress.go_on(done)
         for (predictor, rows), blocks in zip(asked.items(), tables, strict=True):
-            for fit in predictor.fits(rows[sum(map(len, blocks)) :]):
+            left = rows[sum(map(len, blocks)) :]
+            predictor.expect(left)
+            for fit in predictor.fits(left):
                 blocks.append(fit.table())
                 done += len(blocks[-1])
                 progress.show(done)

@@ -13,6 +13,7 @@ from stages.datasets.shared.source import Source, classes_of, open_source
 from stages.datasets.shared.tally import Tally, require_sense
 from stages.datasets.shared.tiles import TileSource
 from stages.pairs.layout import Layout
+from stages.pairs.shards import PARTIAL
 from stages.pairs.write import create, finish, write_shard, written_shard
 from stages.pipeline import paths
 from stages.pipeline.checkpoints import resumable
@@ -57,6 +58,8 @@ def main(item: str) -> None:
         if isinstance(source, TileSource):
             require_sense(source, tally, item, options.strict)
             figures |= {"value_range": source.values.shown, "left_out": dict(source.left_out.counts)}
+        for partial in unfinished.rglob(f"*{PARTIAL}"):  # of workers that were killed
+            partial.unlink()
         create(unfinished, source.layout, attributes)
         finish(unfinished, checksums, origins=source.origins)
         shutil.copytree(unfinished, path, copy_function=_link)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stages.learning.protocol import PREDICTION_BATCH
+from stages.learning.speculation import speculating
 from stages.learning.tensorflow import processor, set_up_tensorflow
 from stages.pairs.layout import Origins
 from stages.pairs.tables import HEADER, with_origins, write_csv
@@ -67,7 +68,8 @@ def main() -> None:
         if saved.found:
             state = state.restored(saved.found.plain["state"], saved.found.arrays)
             learner.restore(saved.found.arrays)
-        _carry_out(strategy.choose(learner, state, settings), state, learner, saved, board)
+        with speculating(paths.SEED_MODEL, learner):
+            _carry_out(strategy.choose(learner, state, settings), state, learner, saved, board)
         learner.save(model)
         rows = pairs.order[state.positions]
         require_space(paths.CORE, replace(pairs.layout, count=len(rows)).bytes)

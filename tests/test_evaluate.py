@@ -179,6 +179,9 @@ class Counting:
         self.stop_before = stop_before
         self.asked: list[int] = []
 
+    def expect(self, positions: np.ndarray) -> None:
+        """Nothing is begun with ahead."""
+
     def fits(self, positions: np.ndarray) -> Iterator[Fit]:
         for start in range(0, len(positions), 3):
             block = np.array(positions[start : start + 3], dtype=np.float64)
