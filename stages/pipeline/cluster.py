@@ -10,11 +10,13 @@ import os
 import pickle
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from stages.pipeline.errors import UserError
@@ -25,9 +27,11 @@ if TYPE_CHECKING:
     from distributed import Client
 
 SCHEDULER = "TRAINCORE_SCHEDULER"
-WAIT = "TRAINCORE_SCHEDULER_SECONDS"  # for the scheduler, and for its first worker
+WAIT = "TRAINCORE_SCHEDULER_SECONDS"  # for the scheduler, and for a worker
 DEFAULT_WAIT = 30.0
 PACKAGES = ("numpy", "keras", "tensorflow", "zarr", "distributed")
+POLL_SECONDS = 1.0
+HOW = "`PYTHONPATH=. dask scheduler`, `PYTHONPATH=. dask worker ADDRESS --nthreads 1`"
 PARTS = 64  # under way at once, at the least: workers may join later
 KEPT = 2  # preparations that a worker keeps
 MOST_BYTES = "1 GB"  # that a preparation may take without a warning of Dask's
@@ -68,20 +72,25 @@ def client() -> Iterator["Client"]:
         raise UserError(
             f"environment variable {SCHEDULER} is {address()!r}, which needs Dask: pip install -r requirements.txt"
         ) from None
-    for name in ("distributed", "tornado"):
-        logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # a line of ours says it
+    for name in logging.root.manager.loggerDict:
+        if name.startswith("distributed"):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # a line of ours says it
     seconds = seconds_from_environment(WAIT, DEFAULT_WAIT)
     with dask.config.set({"distributed.admin.large-graph-warning-threshold": MOST_BYTES}):
         try:
             found = Client(address(), timeout=seconds, set_as_default=False)
         except (OSError, ValueError, ImportError) as error:
             raise UserError(f"{SCHEDULER}: no scheduler answers at {address()!r}: {_short(error)}") from None
+        ended, alone = Event(), Event()
+        Thread(target=_watch, args=(found, seconds, ended, alone), daemon=True).start()
         try:
-            found.wait_for_workers(1, timeout=seconds)
             yield found
-        except TimeoutError:
-            raise UserError(f"{SCHEDULER}: the scheduler at {address()} has no worker after {seconds:g} s") from None
         except CancelledError:
+            if alone.is_set():
+                raise UserError(
+                    f"{SCHEDULER}: the scheduler at {address()} had no worker for {seconds:g} s; see what its workers "
+                    f"printed, they start where the stage does: {HOW}"
+                ) from None
             raise UserError(
                 f"{SCHEDULER}: the scheduler at {address()} is gone; the same command goes on from the last checkpoint"
             ) from None
@@ -90,8 +99,29 @@ def client() -> Iterator["Client"]:
                 f"{SCHEDULER}: a part of the work ended {error.allowed_failures + 1} workers, most often for lack of "
                 "memory; the same command goes on from the last checkpoint"
             ) from None
+        except RuntimeError as error:
+            if "deserialization" not in str(error):
+                raise
+            raise UserError(
+                f"{SCHEDULER}: the scheduler at {address()} cannot import the project's code, it starts where the "
+                f"stage does: {HOW}"
+            ) from None
         finally:
+            ended.set()
             found.close(timeout=1)
+
+
+def _watch(found: "Client", seconds: float, ended: Event, alone: Event) -> None:
+    """Close a connection once its scheduler was without workers for too long: the stage would wait for ever."""
+    last = time.monotonic()
+    with suppress(Exception):  # the connection is lost, which the stage notices, too
+        while not ended.wait(POLL_SECONDS):
+            if found.nthreads():
+                last = time.monotonic()
+            elif time.monotonic() - last > seconds:
+                alone.set()
+                found.close(timeout=1)
+                return
 
 
 def job(prepare: Callable[..., Any], *arguments: Any) -> Job:
@@ -117,20 +147,26 @@ def work(job: Job, function: Callable[..., Result], item: Any, *shared: Any) -> 
 
 
 def _require_alike(job: Job) -> None:
-    from distributed import get_worker
-
     for name, version in job.versions.items():
         if versions().get(name) != version:
             raise UserError(f"{SCHEDULER}: {name} is {versions().get(name)}, that of the stage is {version}")
-    threads = get_worker().state.nthreads
-    if threads != 1:
-        raise UserError(f"{SCHEDULER}: a worker of {threads} threads, allowed is one: `dask worker --nthreads 1`")
+    if threads_of_worker() != 1:
+        raise UserError(
+            f"{SCHEDULER}: a worker of {threads_of_worker()} threads, allowed is one: `dask worker --nthreads 1`"
+        )
     try:
         os.chdir(job.folder)  # a worker of one thread does one part at a time
     except OSError as error:
         raise UserError(
             f"{SCHEDULER}: {job.folder}: {error.strerror}; workers need the file system of the stage"
         ) from None
+
+
+def threads_of_worker() -> int:
+    """Parts that this worker process does at once."""
+    from distributed import get_worker
+
+    return int(get_worker().state.nthreads)
 
 
 def _context_of(job: Job) -> Any:

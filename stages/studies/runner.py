@@ -84,7 +84,8 @@ def _run_experiments(ready: Sequence[Run], runs: Mapping[str, Run]) -> set[str]:
     def work(run: Run) -> Result:
         clone = clones.get()
         try:
-            return running.submit(_experiment, (run, clone, threads)).result()
+            result: Result = running.submit(_experiment, (run, clone, threads)).result()
+            return result
         finally:
             clones.put(clone)
 
