@@ -53,7 +53,7 @@ def main() -> None:
     dropped = leaking if params.evaluate.on_leak == "drop" else leaking[:0]
     threads = set_up_tensorflow()
     # These import TensorFlow, which takes seconds that bad input need not wait for.
-    from stages.learning import predictor, saving, speculation
+    from stages.learning import helpers, predictor, saving
 
     network = saving.load_network(paths.CORE_MODEL)
     inputs = {"pool": pool.digest, "test": test.digest}
@@ -66,7 +66,7 @@ def main() -> None:
         require_space(paths.EVALUATE_METRICS, 200 * (len(pool) + len(test)))
         of_test, of_pool = predictor.Predictor(network, test), predictor.Predictor(network, pool)
         left = np.setdiff1d(np.arange(len(pool)), verified["rows"])  # the others were fitted by this very network
-        with speculation.speculating(paths.CORE_MODEL, of_test, of_pool):
+        with helpers.helped(paths.CORE_MODEL, of_test, of_pool):
             test_table, left_table = _fit({of_test: np.arange(len(test)), of_pool: left}, saved)
         pool_table = np.empty((len(pool), test_table.shape[1]))
         pool_table[left] = left_table

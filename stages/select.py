@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stages.learning.helpers import helped
 from stages.learning.protocol import PREDICTION_BATCH
-from stages.learning.speculation import speculating
 from stages.learning.tensorflow import processor, set_up_tensorflow
 from stages.pairs.layout import Origins
 from stages.pairs.tables import HEADER, with_origins, write_csv
@@ -68,7 +68,7 @@ def main() -> None:
         if saved.found:
             state = state.restored(saved.found.plain["state"], saved.found.arrays)
             learner.restore(saved.found.arrays)
-        with speculating(paths.SEED_MODEL, learner):
+        with helped(paths.SEED_MODEL, learner):
             _carry_out(strategy.choose(learner, state, settings), state, learner, saved, board)
         learner.save(model)
         rows = pairs.order[state.positions]

@@ -199,7 +199,7 @@ STEPS = st.lists(st.sampled_from(["next", "next", "next", "next", "next", "train
 @given(steps=STEPS, rows=st.integers(1, 1500))
 def test_whatever_is_asked_for_what_was_computed_ahead_is_that(steps: list[str], rows: int) -> None:
     network, submitted = Network(), list[Part]()
-    speculating, queue, graph = Speculation(ahead(submitted), network), np.arange(rows)[::-1], "fit"
+    speculating, queue, graph = Speculation(ahead(submitted), abs, network), np.arange(rows)[::-1], "fit"
     for step in steps:
         if step == "train":
             network.weight += 1
@@ -220,7 +220,7 @@ def test_whatever_is_asked_for_what_was_computed_ahead_is_that(steps: list[str],
 
 def test_blocks_that_are_asked_for_in_turn_are_computed_ahead_once_each() -> None:
     submitted = list[Part]()
-    speculating, rows = Speculation(ahead(submitted), Network()), np.arange(1030)
+    speculating, rows = Speculation(ahead(submitted), abs, Network()), np.arange(1030)
     taken = []
     for start in range(0, len(rows), 50):
         speculating.expect(rows[start:])

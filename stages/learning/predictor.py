@@ -17,6 +17,8 @@ from stages.pairs.read import Pairs
 from stages.pairs.shapes import shapes_of
 from stages.pipeline.errors import UserError
 
+GRAPHS = {"score": compare, "fit": measure, "uncertainty": uncertainty, "error norm": error_norm}
+
 
 class Predictor:
     """A network that predicts pairs of a set; positions are those of the set.
@@ -64,13 +66,8 @@ class Predictor:
         )
         self.pixels = math.prod(layout.target_shape)
         self.speculation: Speculation | None = None
-        self._graphs = {
-            "score": self._graph(compare, network),
-            "fit": self._graph(measure, network),
-            "uncertainty": self._graph(uncertainty, network),
-            "error norm": self._graph(error_norm, network),
-            "features": self._graph(pooled, keras.Model(network.inputs, narrowest(network))),
-        }
+        self._graphs = {name: self._graph(use, network) for name, use in GRAPHS.items()}
+        self._graphs["features"] = self._graph(pooled, keras.Model(network.inputs, narrowest(network)))
 
     def map(self, images: np.ndarray) -> np.ndarray:
         """Predict images that need not stand in the set.
@@ -156,13 +153,7 @@ class Predictor:
         return self._rate("features", positions)
 
     def shapes(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Describe pairs by their masks alone, see `stages.pairs.shapes.shapes_of`; float64, shape (n, 2).
-
-        Raises
-        ------
-        UserError
-            If the pairs have labels.
-        """
+        """Describe pairs by their masks, see `shapes_of`; float64, (n, 2). Raise UserError if they have labels."""
         if self.pairs.layout.kind == "labels":
             raise UserError(f"{self.pairs.path}: its pairs have labels; this strategy chooses by the shapes of masks")
         return shapes_of(self.pairs.read(positions).targets)
@@ -185,15 +176,14 @@ class Predictor:
         Yields
         ------
         list of ndarray of float32, shape (n, …)
-            What the graph gives, a row a pair; of "fit" always the rows of a full batch.
+            A row a pair; of "fit" as many as a full batch has.
         """
         if self.speculation is None:
             yield from self._compute(graph, blocks)
             return
         for block in blocks:
             self._settle()
-            found = self.speculation.take(graph, self.pairs.order[block])
-            yield from self._compute(graph, [block]) if found is None else [found]
+            yield self.speculation.take(graph, self.pairs.order[block]) or next(self._compute(graph, [block]))
 
     def _compute(self, graph: str, blocks: Sequence[np.ndarray]) -> Iterator[list[np.ndarray]]:
         full = PREDICTION_BATCH if graph == "fit" else 0

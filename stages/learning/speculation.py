@@ -2,30 +2,21 @@
 
 import hashlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from stages.learning.protocol import PREDICTION_BATCH
-from stages.learning.tensorflow import set_up_tensorflow
-from stages.pairs.read import Pairs
-from stages.pipeline import cluster
-from stages.pipeline.errors import UserError
-from stages.pipeline.files import digest
-from stages.pipeline.workers import Workers, workers
+from stages.pipeline.workers import Workers
 
 if TYPE_CHECKING:
     import keras
 
-    from stages.learning.predictor import Predictor
-
 PATIENCE = 4  # blocks in turn that the stage predicts itself, before it bothers others
 BLOCKS_A_PART = 4  # of a worker
+Results = list[list[np.ndarray]]  # of blocks
 
 
 class Part(NamedTuple):
@@ -40,7 +31,7 @@ class Coming(NamedTuple):
     """A block of rows that is under way: the result of its part, and its place there."""
 
     rows: np.ndarray
-    part: "Future[list[list[np.ndarray]]]"
+    part: "Future[Results]"
     place: int
 
 
@@ -50,13 +41,16 @@ class Speculation:
     Parameters
     ----------
     helpers : Workers
-        Those of a cluster, with a `Helper` each.
+        Those of a cluster.
+    compute : callable
+        Called by a worker: takes what it prepared, a part, and weights; gives the results of the part's blocks.
     network : keras.Model
         The network of the stage, whose weights change.
     """
 
-    def __init__(self, helpers: "Workers[Helper]", network: "keras.Model") -> None:
+    def __init__(self, helpers: Workers[Any], compute: Callable[..., Results], network: "keras.Model") -> None:
         self._helpers = helpers
+        self._compute = compute
         self._network = network
         self._expected = self._left = np.empty(0, np.int64)
         self._made_by = ("", "")
@@ -89,7 +83,7 @@ class Speculation:
         while self._left.size and len(self._coming) < self._helpers.ahead * BLOCKS_A_PART:
             many, self._left = np.split(self._left, [BLOCKS_A_PART * PREDICTION_BATCH])
             blocks = np.split(many, range(PREDICTION_BATCH, len(many), PREDICTION_BATCH))
-            part = self._helpers.submit(compute, Part(self._made_by[0], blocks, self._made_by[1]), self._weights)
+            part = self._helpers.submit(self._compute, Part(self._made_by[0], blocks, self._made_by[1]), self._weights)
             self._coming.extend(Coming(block, part, place) for place, block in enumerate(blocks))
 
     def _throw_away(self) -> None:
@@ -97,52 +91,3 @@ class Speculation:
             each.part.cancel()
         self._coming.clear()
         self._in_turn = 0
-
-
-@dataclass
-class Helper:
-    """A worker's predictor, and a key of the weights that it has."""
-
-    predictor: "Predictor"
-    key: str = ""
-
-
-def compute(helper: Helper, part: Part, weights: list[np.ndarray]) -> list[list[np.ndarray]]:
-    """The results of a graph for some blocks of rows, by some weights."""
-    if part.key != helper.key:
-        helper.predictor.network.set_weights(weights)
-        helper.key = part.key
-    return list(helper.predictor.compute(part.graph, part.blocks))
-
-
-@contextmanager
-def speculating(model: Path, *predictors: "Predictor") -> Iterator[None]:
-    """Have the workers of a cluster, if there is one, predict ahead of some predictors.
-
-    Parameters
-    ----------
-    model : Path
-        A saved network of the same build as theirs.
-    *predictors : Predictor
-        Those of the stage.
-    """
-    with ExitStack() as stack:
-        for predictor in predictors if cluster.address() else ():
-            files = model.resolve(), digest(model), predictor.pairs.path.resolve(), predictor.pairs.digest
-            helpers = stack.enter_context(workers(None, _prepare, *files))
-            predictor.speculation = Speculation(helpers, predictor.network)
-        yield
-
-
-def _prepare(model: Path, digest_of_model: str, path: Path, digest_of_set: str) -> Helper:
-    set_up_tensorflow()
-    from stages.learning.predictor import Predictor
-    from stages.learning.saving import load_network
-
-    pairs = Pairs(path)
-    if pairs.digest != digest_of_set:
-        raise UserError(f"{path}: holds other pairs than those that the stage sees")
-    network = load_network(model)
-    if digest(model) != digest_of_model:
-        raise UserError(f"{model}: is another network than the one that the stage sees")
-    return Helper(Predictor(network, pairs))
