@@ -4,10 +4,11 @@ import sys
 
 from tests.benchmarks.alone import measure_alone
 
-BENCHMARKS = ("generation", "steps", "selection", "memory", "policy", "airbus", "triage")
+BENCHMARKS = ("generation", "steps", "selection", "memory", "policy", "airbus", "triage", "cluster")
 BY_NAME_ONLY = {
     "policy",  # compares results, not times: twelve whole pipelines
     "airbus",  # has nothing plain beside it
+    "cluster",  # many minutes
     "triage",  # tells about the run that is in data/, models/ and metrics/
 }
 
