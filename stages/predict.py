@@ -5,6 +5,7 @@ palette: the number of a colour is the value of its class in the files that the 
 where these are not different ones from 0 to 254; ``classes.csv`` names them.
 """
 
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,8 @@ from stages.pipeline.workers import itself, workers
 
 def main(words: list[str] | None = None) -> None:
     """Write a mask for each image of a folder into a folder that is not there yet."""
-    folder, made = read_arguments("predict", "Predict the masks of new images.", "masks", words)
+    parser = argparse.ArgumentParser(prog="predict", description="Predict the masks of new images.")
+    folder, made, _ = read_arguments(parser, "masks", words)
     mapper = Mapper()
     paths = find_images(folder, mapper.layout.image_shape[2])
     targets = [Path(path).with_suffix(".png") for path in paths]

@@ -15,12 +15,11 @@ import numpy as np
 from stages.drawing import pictures
 from stages.labelling.formats import FORMATS
 from stages.labelling.items import Export, Item, labels_of
-from stages.learning.new_images import Mapper, find_images
+from stages.learning.new_images import Mapper, find_images, read_arguments
 from stages.learning.scores import tier
 from stages.pairs.layout import MASK_THRESHOLD
 from stages.pairs.tables import write_csv
 from stages.pipeline.entry import run
-from stages.pipeline.errors import UserError
 from stages.pipeline.files import atomic
 from stages.pipeline.progress import Progress
 from stages.pipeline.workers import itself, workers
@@ -35,14 +34,11 @@ Mask = tuple[tuple[int, ...], bytes]  # shape, and compressed pixels
 def main(words: list[str] | None = None) -> None:
     """Write the ranking into a folder that is not there yet."""
     parser = argparse.ArgumentParser(prog="triage", description="Rank new images by how badly a label is needed.")
-    parser.add_argument("folder", type=Path, help="images, in it and below it")
-    parser.add_argument("ranking", type=Path, help="where to; must not be there yet")
     parser.add_argument(
         "--format", choices=[RANKING, *FORMATS], default=RANKING, help="also write the file of a labelling tool"
     )
-    folder, made, tool = vars(parser.parse_args(words)).values()
-    if made.exists():
-        raise UserError(f"{made}: is there already; name a folder that is to be made")
+    folder, made, arguments = read_arguments(parser, "ranking", words)
+    tool = arguments.format
     mapper = Mapper()
     paths = find_images(folder, mapper.layout.image_shape[2])
     lines: list[Line] = []

@@ -93,10 +93,11 @@ def test_workers_and_then_the_scheduler_are_killed(words: str, alone: Path, tmp_
         found.kill_scheduler()
         process.send_signal(signal.SIGCONT)
         _, printed = process.communicate(timeout=120)
-    assert process.returncode == 1
-    assert printed.splitlines()[-1].endswith("is gone; the same command goes on from the last checkpoint")
     assert "Traceback" not in printed
-    succeed(project, *stage(words), **ENVIRONMENT)
+    if process.returncode:  # else all results were there already
+        assert process.returncode == 1
+        assert printed.splitlines()[-1].endswith("is gone; the same command goes on from the last checkpoint")
+        succeed(project, *stage(words), **ENVIRONMENT)
     assert contents(project) == contents(straight)
 
 

@@ -110,15 +110,17 @@ class Mapper:
         return scale(joined, height, width)
 
 
-def read_arguments(command: str, description: str, target: str, words: Sequence[str] | None) -> tuple[Path, Path]:
-    """Read the two arguments of a command.
+def read_arguments(
+    parser: argparse.ArgumentParser, target: str, words: Sequence[str] | None
+) -> tuple[Path, Path, argparse.Namespace]:
+    """Read the arguments of a command.
 
     Parameters
     ----------
-    command, description : str
-        Name of the command, and one sentence on it.
+    parser : argparse.ArgumentParser
+        With the options of the command; it gets two more arguments.
     target : str
-        Name of the second argument, the folder to make.
+        Name of the second one, the folder to make.
     words : sequence of str, optional
         The arguments; those of the process if not given.
 
@@ -126,19 +128,21 @@ def read_arguments(command: str, description: str, target: str, words: Sequence[
     -------
     folder, made : Path
         The folder of images, and the folder to make.
+    arguments : argparse.Namespace
+        The options, too.
 
     Raises
     ------
     UserError
-        If the latter is there already.
+        If the latter folder is there already.
     """
-    parser = argparse.ArgumentParser(prog=command, description=description)
     parser.add_argument("folder", type=Path, help="images, in it and below it")
     parser.add_argument(target, type=Path, help="where to; must not be there yet")
-    folder, made = vars(parser.parse_args(words)).values()
+    arguments = parser.parse_args(words)
+    made: Path = getattr(arguments, target)
     if made.exists():
         raise UserError(f"{made}: is there already; name a folder that is to be made")
-    return folder, made
+    return arguments.folder, made, arguments
 
 
 def find_images(folder: Path, channels: int) -> list[str]:

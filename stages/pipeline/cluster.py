@@ -68,6 +68,7 @@ def client() -> Iterator["Client"]:
     try:
         import dask
         from distributed import Client, KilledWorker
+        from distributed.client import ClosedClientError
     except ModuleNotFoundError:
         raise UserError(
             f"environment variable {SCHEDULER} is {address()!r}, which needs Dask: pip install -r requirements.txt"
@@ -85,7 +86,7 @@ def client() -> Iterator["Client"]:
         Thread(target=_watch, args=(found, seconds, ended, alone), daemon=True).start()
         try:
             yield found
-        except CancelledError:
+        except (CancelledError, ClosedClientError):
             if alone.is_set():
                 raise UserError(
                     f"{SCHEDULER}: the scheduler at {address()} had no worker for {seconds:g} s; see what its workers "
