@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from stages import audit
-from stages.pairs.copies import CROWD, Marks
+from stages.pairs import collisions
+from stages.pairs.collisions import CROWD
 from stages.pairs.layout import Origins
 from stages.pipeline import paths
 from stages.pipeline.errors import UserError
@@ -35,8 +36,9 @@ def drawn() -> np.ndarray:
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is read and compared at once is little, so that there are many blocks of it."""
-    monkeypatch.setattr(audit, "IMAGES_AT_ONCE", 7)
-    monkeypatch.setattr(audit, "CANDIDATES_AT_ONCE", 2)
+    monkeypatch.setattr(collisions, "BLOCK", 7)
+    monkeypatch.setattr(collisions, "PART_BYTES", 20_000)
+    monkeypatch.setattr(audit, "AT_ONCE", 2)
 
 
 def write(drawn: np.ndarray, planted: dict[tuple[str, int], np.ndarray], **origins: Origins) -> None:
@@ -164,9 +166,9 @@ def test_any_number_of_workers_and_any_blocks_write_the_same(
 ) -> None:
     plant(drawn)
     found = []
-    for count, at_once in (("1", 7), ("3", 7), ("2", 256)):
+    for count, block in (("1", 7), ("3", 7), ("2", 256)):
         monkeypatch.setenv("TRAINCORE_WORKERS", count)
-        monkeypatch.setattr(audit, "IMAGES_AT_ONCE", at_once)
+        monkeypatch.setattr(collisions, "BLOCK", block)
         audit.main()
         found.append(outputs())
     assert found[1:] == found[:1] * 2
@@ -174,43 +176,46 @@ def test_any_number_of_workers_and_any_blocks_write_the_same(
 
 
 @pytest.mark.usefixtures("small_blocks")
-@pytest.mark.parametrize("stop", [14, POOL + TEST], ids=["on the way", "after the last image"])
+@pytest.mark.parametrize(
+    ("unit", "marked"), [("image", 14), ("part of the hashes", POOL + TEST), ("candidate", POOL + TEST)]
+)
 def test_an_interrupted_run_goes_on_and_ends_in_the_same_table(
-    workspace: Path, drawn: np.ndarray, monkeypatch: pytest.MonkeyPatch, stop: int
+    workspace: Path, drawn: np.ndarray, monkeypatch: pytest.MonkeyPatch, unit: str, marked: int
 ) -> None:
     plant(drawn)
     audit.main()
     straight = outputs()
     paths.LEAKS.unlink()
-    monkeypatch.setenv("TRAINCORE_CHECKPOINT_SECONDS", "0")
 
     class Stopped(Progress):
         def show(self, done: int, **figures: float | None) -> None:
-            if self._bar.unit == "image" and done > stop:
-                raise KeyboardInterrupt
             super().show(done, **figures)
+            if self._bar.unit == unit and done >= marked:
+                raise KeyboardInterrupt
 
-        def turn_to(self, total: int, unit: str) -> None:
-            raise KeyboardInterrupt
+        def turn_to(self, total: int, unit_of_it: str) -> None:
+            super().turn_to(total, unit_of_it)
+            if unit_of_it == unit:
+                raise KeyboardInterrupt
 
+    monkeypatch.setattr(audit, "workers", lambda _, *prepare: workers(None, *prepare))
     with monkeypatch.context() as patch:
         patch.setattr(audit, "Progress", Stopped)
         with pytest.raises(KeyboardInterrupt):
             audit.main()
     assert not paths.LEAKS.exists()
     assert len(list(Path(".traincore").glob("checkpoints/audit/*/"))) == 1
-    marked: list[range] = []
-    hash_block = audit._marks_of
+    starts: list[int] = []
+    mark_block = audit._mark_block
 
-    def hash_and_note(images: audit.Images, block: range) -> Marks:
-        marked.append(block)
-        return hash_block(images, block)
+    def mark_and_note(images: audit.Images, block: tuple[Path, int]) -> None:
+        starts.append(block[1])
+        mark_block(images, block)
 
-    monkeypatch.setattr(audit, "workers", lambda _, *prepare: workers(None, *prepare))
-    monkeypatch.setattr(audit, "_marks_of", hash_and_note)
+    monkeypatch.setattr(audit, "_mark_block", mark_and_note)
     audit.main()
     assert outputs() == straight
-    assert [block.start for block in marked] == list(range(stop, POOL + TEST, 7))
+    assert starts == list(range(marked, POOL + TEST, 7))
     assert not list(Path(".traincore").glob("checkpoints/audit/*/"))
 
 
