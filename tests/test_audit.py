@@ -320,6 +320,17 @@ def test_tiles_of_two_files_are_listed_with_their_places(workspace: Path, drawn:
     assert counted()["leaking_test_pairs"] == 4
 
 
+def test_a_disk_without_room_for_the_hashes_ends_in_one_line_before_any_work(
+    workspace: Path, drawn: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(drawn, {})
+    monkeypatch.setattr("stages.pipeline.disk.free_bytes", lambda _: collisions.BYTES * (POOL + TEST) - 1)
+    monkeypatch.setattr(audit, "_mark_block", None)
+    with pytest.raises(UserError, match=r"0\.3 MB are needed on its disk"):
+        audit.main()
+    assert not paths.LEAKS.exists()
+
+
 def test_a_test_set_without_a_pool_is_refused(workspace: Path, drawn: np.ndarray) -> None:
     write_set(audit.SETS["test"], drawn[:2])
     with pytest.raises(UserError, match=r"data/train\.zarr: missing"):
