@@ -1,7 +1,6 @@
 """Stage ``audit``: images that are copies of each other or overlap, within the pool, the test set, and between them."""
 
-from collections.abc import Iterator, Sequence
-from functools import cached_property
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,17 +32,13 @@ AT_ONCE = 64  # images that a worker reads, candidates that it compares
 class Images:
     """The images of the pool and of the test set, counted on from one to the other."""
 
-    def __init__(self, sets: dict[str, Pairs]) -> None:
+    def __init__(self, sets: dict[str, Pairs], files: Mapping[str, Origins | None] | None = None) -> None:
         self.sets = sets
+        self.files = files or {}  # that they come from; workers need none
         self.starts = dict(zip(sets, np.cumsum([0, *map(len, sets.values())]).tolist(), strict=False))
 
     def __len__(self) -> int:
         return sum(map(len, self.sets.values()))
-
-    @cached_property
-    def files(self) -> dict[str, Origins | None]:
-        """The files that the images come from; only the stage reads them, not its workers."""
-        return {name: pairs.origins() for name, pairs in self.sets.items()}
 
     def place(self, number: int) -> tuple[str, int]:
         """The set and the row of an image."""
@@ -86,7 +81,7 @@ def main() -> None:
     """Write the copies and overlaps, pair by pair, and their numbers by kind."""
     params = load("audit")
     sets = {name: Pairs(path) for name, path in SETS.items()}
-    images = Images(sets)
+    images = Images(sets, {name: pairs.origins() for name, pairs in sets.items()})
     count = count_from_environment("TRAINCORE_WORKERS")
     inputs = {name: pairs.digest for name, pairs in sets.items()}
     with (
