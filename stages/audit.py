@@ -1,43 +1,41 @@
 """Stage ``audit``: images that are copies of each other or overlap, within the pool, the test set, and between them."""
 
-from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
-from itertools import chain
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
-from stages.pairs import copies
-from stages.pairs.copies import Marks, Overlap
+from stages.pairs import collisions
+from stages.pairs.copies import joined, marks_of, overlap_of
+from stages.pairs.layout import Origins
 from stages.pairs.read import Pairs
 from stages.pairs.tables import ORIGIN, write_csv
 from stages.pipeline import paths
 from stages.pipeline.checkpoints import Checkpoint, State, resumable
+from stages.pipeline.disk import require_space
 from stages.pipeline.entry import run
 from stages.pipeline.files import atomic, write_json
 from stages.pipeline.machine import count_from_environment
 from stages.pipeline.params import load
-from stages.pipeline.processes import worker_processes
 from stages.pipeline.progress import Progress
+from stages.pipeline.workers import Workers, workers
 
 SETS = {"pool": paths.POOL, "test": paths.TEST}
 HEADER = ["first_set", "first_row", "second_set", "second_row", "kind", "rows", "columns", "likeness"]
 KINDS = ("exact", "near", "shifted")
-IMAGES_AT_ONCE = 256  # read by a worker process
-CANDIDATES_AT_ONCE = 64  # compared by it
-
-_images: "Images"  # of a worker process
+WHERE = ("within_pool", "within_test", "across")
+# Two images that share something: the place of its kind in KINDS, and how the images lie on each other.
+LEAK = np.dtype([("images", "i8", 2), ("kind", "u1"), ("rows", "i4"), ("columns", "i4"), ("likeness", "f8")])
+AT_ONCE = 64  # images that a worker reads, candidates that it compares
 
 
 class Images:
     """The images of the pool and of the test set, counted on from one to the other."""
 
-    def __init__(self, sets: dict[str, Pairs]) -> None:
+    def __init__(self, sets: dict[str, Pairs], files: Mapping[str, Origins | None] | None = None) -> None:
         self.sets = sets
+        self.files = files or {}  # that they come from; workers need none
         self.starts = dict(zip(sets, np.cumsum([0, *map(len, sets.values())]).tolist(), strict=False))
-        self.files = {name: pairs.origins() for name, pairs in sets.items()}
 
     def __len__(self) -> int:
         return sum(map(len, self.sets.values()))
@@ -64,36 +62,39 @@ class Images:
         file, *place = origins.tiles[row].tolist()
         return [origins.files[file][0], *place]
 
+    def file_numbers(self) -> np.ndarray:
+        """A number for the file of each image, the same for files of one name; an image that comes from none has -1."""
+        numbers: dict[str, int] = {}
+        found = np.full(len(self), -1, np.int32)
+        for name, origins in self.files.items():
+            if origins is not None:
+                files = np.array([numbers.setdefault(file[0], len(numbers)) for file in origins.files], np.int32)
+                found[self.starts[name] :][: len(self.sets[name])] = files[origins.tiles[:, 0]]
+        return found
+
     def checksums(self) -> np.ndarray:
         """A checksum of each image; different images can have the same."""
         return np.concatenate([pairs.image_checksums for pairs in self.sets.values()])
-
-
-class Leak(NamedTuple):
-    """Two images that share something: the kind of that, and how the images lie on each other."""
-
-    first: int
-    second: int
-    kind: str
-    overlap: Overlap
 
 
 def main() -> None:
     """Write the copies and overlaps, pair by pair, and their numbers by kind."""
     params = load("audit")
     sets = {name: Pairs(path) for name, path in SETS.items()}
-    images = Images(sets)
+    images = Images(sets, {name: pairs.origins() for name, pairs in sets.items()})
     count = count_from_environment("TRAINCORE_WORKERS")
     inputs = {name: pairs.digest for name, pairs in sets.items()}
     with (
         resumable("audit", params, inputs, {}, keep=False) as saved,
         atomic(paths.LEAKS, paths.AUDIT_METRICS) as (table, metrics),
-        worker_processes(count, _start, images) as workers,
+        workers(count, Images, sets) as crew,
+        Progress("audit", len(images), "image") as progress,
     ):
-        with Progress("audit", len(images), "image") as progress:
-            marks = _mark(images, workers, saved, progress)
-            leaks, compared, crowds = find(images, marks, params.audit.likeness, workers, progress)
-        write_csv(table, _header(images), (_line(images, leak) for leak in leaks))
+        require_space(saved.folder, collisions.BYTES * len(images))
+        _mark(images, crew, saved, progress)
+        candidates, crowds = collisions.find_candidates(saved.folder, len(images), crew, progress)
+        leaks, compared = find(images, candidates, params.audit.likeness, crew, progress)
+        write_csv(table, _header(images), (_line(images, *leak.item()) for leak in leaks))
         write_json(
             metrics,
             {
@@ -105,62 +106,67 @@ def main() -> None:
         )
 
 
-def _mark(images: Images, workers: ProcessPoolExecutor, saved: Checkpoint, progress: Progress) -> Marks:
-    """The marks of all images, some of them from the checkpoint of an interrupted run."""
-    starts = range(0, len(images), IMAGES_AT_ONCE)
-    blocks = [range(start, min(start + IMAGES_AT_ONCE, len(images))) for start in starts]
-    parts = [Marks(**saved.found.arrays)] if saved.found else []
-    done = saved.found.plain["blocks"] if saved.found else 0
-    for count, part in enumerate(workers.map(_marks_of, blocks[done:]), done + 1):
-        parts.append(part)
-        progress.show(blocks[count - 1].stop)
-        saved.save_if_due(partial(_state, count, parts))
-    return copies.joined(parts)
-
-
-def _state(blocks: int, parts: list[Marks]) -> State:
-    return State({"blocks": blocks}, copies.joined(parts)._asdict())
+def _mark(images: Images, crew: Workers[Images], saved: Checkpoint, progress: Progress) -> None:
+    """Have the marks of all images written, but for those that an interrupted run has written."""
+    starts = range(0, len(images), collisions.BLOCK)
+    missing = [start for start in starts if not collisions.are_marked(saved.folder, start)]
+    done = len(starts) - len(missing)
+    if done:
+        progress.go_on(min(done * collisions.BLOCK, len(images)))
+    for _ in crew.map(_mark_block, [(saved.folder, start) for start in missing]):
+        done += 1
+        progress.show(min(done * collisions.BLOCK, len(images)))
+        saved.save_if_due(lambda: State({}, {}))  # which keeps the time
 
 
 def find(
-    images: Images, marks: Marks, likeness: float, workers: ProcessPoolExecutor, progress: Progress
-) -> tuple[list[Leak], int, int]:
+    images: Images, candidates: Sequence[Path], likeness: float, crew: Workers[Images], progress: Progress
+) -> tuple[np.ndarray, int]:
     """The copies and overlaps among some images.
+
+    Parameters
+    ----------
+    candidates : sequence of Path
+        From `find_candidates`.
+    likeness : float
+        Of two images that are called copies, the least.
 
     Returns
     -------
-    list of Leak
+    ndarray of LEAK, shape (n,)
         In the order of the images.
     int
         Candidates that were compared.
-    int
-        Hashes that were passed over, since too many images share them.
     """
-    exact = list(_exact(images))
-    first_of = {leak.second: leak.first for leak in exact}
-    found = copies.candidates(marks)
-    asked = [
-        place
-        for place, (first, second) in enumerate(found.images.tolist())
-        if first_of.get(first, first) != first_of.get(second, second) and not _of_one_image(images, first, second)
-    ]
-    progress.turn_to(len(asked), "candidate")
-    leaks = [leak for leak in exact if not _of_one_image(images, leak.first, leak.second)]
-    chunks = [asked[start : start + CANDIDATES_AT_ONCE] for start in range(0, len(asked), CANDIDATES_AT_ONCE)]
-    shifts = [found.shifts[chunk] for chunk in chunks]
-    compared = workers.map(_compare, [found.images[chunk] for chunk in chunks], shifts)
-    done = 0
-    for chunk, overlaps in zip(chunks, compared, strict=True):
-        done += len(chunk)
+    files, first_of = images.file_numbers(), np.arange(len(images))
+    exact = np.fromiter(_exact(images), LEAK)
+    first_of[exact["images"][:, 1]] = exact["images"][:, 0]
+
+    def of_two_files(found: np.ndarray) -> np.ndarray:
+        of_each = files[found["images"]]  # tiles of one file may overlap as they were cut
+        return np.asarray(found[(of_each[:, 0] != of_each[:, 1]) | (of_each[:, 0] < 0)])
+
+    def asked(path: Path) -> np.ndarray:
+        found = of_two_files(np.load(path))
+        firsts = first_of[found["images"]]
+        return np.asarray(found[firsts[:, 0] != firsts[:, 1]])
+
+    def chunks() -> Iterator[np.ndarray]:
+        for found in map(asked, candidates):
+            yield from (found[start : start + AT_ONCE] for start in range(0, len(found), AT_ONCE))
+
+    count, done = sum(len(asked(path)) for path in candidates), 0
+    progress.turn_to(count, "candidate")
+    leaks = [of_two_files(exact)]
+    for compared in crew.map(_compare, chunks()):
+        done += len(compared)
         progress.show(done)
-        for (first, second), overlap in zip(found.images[chunk].tolist(), overlaps, strict=True):
-            if overlap and overlap.likeness >= likeness:
-                shifted = max(abs(overlap.rows), abs(overlap.columns)) > 1
-                leaks.append(Leak(first, second, "shifted" if shifted else "near", overlap))
-    return sorted(leaks), len(asked), found.crowds
+        leaks.append(compared[compared["likeness"] >= likeness])
+    found = np.concatenate(leaks)
+    return found[np.lexsort(found["images"].T[::-1])], count
 
 
-def _exact(images: Images) -> Iterator[Leak]:
+def _exact(images: Images) -> Iterator[tuple[tuple[int, int], int, int, int, float]]:
     """Images that are the same to the last bit, each with the first of them; images of one colour are left out."""
     checksums = images.checksums()
     order = np.argsort(checksums, kind="stable")
@@ -172,30 +178,18 @@ def _exact(images: Images) -> Iterator[Leak]:
             continue
         for number in group[1:].tolist():
             if np.array_equal(images.read(np.array([number]))[0], first):
-                yield Leak(int(group[0]), number, "exact", Overlap(0, 0, 1.0))
+                yield (int(group[0]), number), KINDS.index("exact"), 0, 0, 1.0
 
 
-def _of_one_image(images: Images, first: int, second: int) -> bool:
-    """Tell whether two tiles are of the same file, in which they may overlap as they were cut."""
-    files = images.file(first), images.file(second)
-    return bool(files[0] and files[1] and files[0][0] == files[1][0])
-
-
-def summarize(images: Images, leaks: list[Leak]) -> dict[str, object]:
+def summarize(images: Images, leaks: np.ndarray) -> dict[str, object]:
     """Count the pairs of images that share something, by kind, and the test pairs that share it with the pool."""
-    counts: Counter[tuple[str, str]] = Counter()
-    leaking = set()
-    for leak in leaks:
-        sets = [images.place(number)[0] for number in (leak.first, leak.second)]
-        where = "across" if sets[0] != sets[1] else f"within_{sets[0]}"
-        counts[where, leak.kind] += 1
-        if where == "across":
-            leaking.add(leak.second)
-    places = ("within_pool", "within_test", "across")
-    return {
-        **{where: {kind: counts[where, kind] for kind in KINDS} for where in places},
-        "leaking_test_pairs": len(leaking),
+    in_test = (leaks["images"] >= images.starts["test"]).T
+    where = np.where(in_test[0] == in_test[1], in_test[0], WHERE.index("across"))
+    counts = {
+        name: {kind: int(((where == place) & (leaks["kind"] == number)).sum()) for number, kind in enumerate(KINDS)}
+        for place, name in enumerate(WHERE)
     }
+    return {**counts, "leaking_test_pairs": len(np.unique(leaks["images"][in_test[0] != in_test[1], 1]))}
 
 
 def _header(images: Images) -> list[str]:
@@ -204,27 +198,29 @@ def _header(images: Images) -> list[str]:
     return [*HEADER, *(f"{which}_{name}" for which in ("first", "second") for name in ORIGIN)]
 
 
-def _line(images: Images, leak: Leak) -> list[object]:
-    places = chain(images.place(leak.first), images.place(leak.second))
-    overlap = [leak.overlap.rows, leak.overlap.columns, round(leak.overlap.likeness, 4)]
-    return [*places, leak.kind, *overlap, *images.file(leak.first), *images.file(leak.second)]
+def _line(images: Images, pair: np.ndarray, kind: int, rows: int, columns: int, likeness: float) -> list[object]:
+    first, second = pair.tolist()
+    places = [*images.place(first), *images.place(second), KINDS[kind], rows, columns, round(likeness, 4)]
+    return [*places, *images.file(first), *images.file(second)]
 
 
-def _start(images: Images) -> None:
-    global _images
-    _images = images
+def _mark_block(images: Images, block: tuple[Path, int]) -> None:
+    folder, start = block
+    stop = min(start + collisions.BLOCK, len(images))
+    some = (np.arange(at, min(at + AT_ONCE, stop)) for at in range(start, stop, AT_ONCE))
+    collisions.write_marks(folder, start, joined([marks_of(images.read(numbers)) for numbers in some]))
 
 
-def _marks_of(block: range) -> Marks:
-    return copies.marks_of(_images.read(np.array(block)))
-
-
-def _compare(pairs: np.ndarray, shifts: np.ndarray) -> list[Overlap | None]:
-    first, second = _images.read(pairs[:, 0]), _images.read(pairs[:, 1])
-    return [
-        copies.overlap_of(one, other, None if np.isnan(shift).any() else shift)
-        for one, other, shift in zip(first, second, shifts, strict=True)
-    ]
+def _compare(images: Images, candidates: np.ndarray) -> np.ndarray:
+    """How the images of each candidate lie on each other, and how alike they are; NaN if they share too little."""
+    found = np.zeros(len(candidates), LEAK)
+    found["images"], found["likeness"] = candidates["images"], np.nan
+    read = (images.read(numbers) for numbers in candidates["images"].T)
+    for place, (one, other, shift) in enumerate(zip(*read, candidates["shift"], strict=True)):
+        if overlap := overlap_of(one, other, None if np.isnan(shift).any() else shift):
+            kind = "shifted" if max(abs(overlap.rows), abs(overlap.columns)) > 1 else "near"
+            found[place] = (candidates["images"][place], KINDS.index(kind), *overlap)
+    return found
 
 
 if __name__ == "__main__":

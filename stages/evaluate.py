@@ -12,7 +12,7 @@ from stages.learning.protocol import SHOWN
 from stages.learning.scores import FITS, ClassFit, Fit, distribution, score_of, shares_below
 from stages.learning.tensorflow import processor, set_up_tensorflow
 from stages.pairs.read import Pairs
-from stages.pairs.tables import read_leaks, read_rows, with_origins, write_csv
+from stages.pairs.tables import lines_of, read_leaks, read_rows, with_origins, write_csv
 from stages.pipeline import paths
 from stages.pipeline.checkpoints import Checkpoint, State, resumable
 from stages.pipeline.disk import require_space
@@ -27,6 +27,8 @@ SUSPECT = ["row", "score", "judged_by"]
 
 class Predictor(Protocol):
     """What is needed of a network: how the predictions of pairs fit."""
+
+    def expect(self, positions: np.ndarray) -> None: ...
 
     def fits(self, positions: np.ndarray) -> Iterator[Fit]: ...
 
@@ -51,7 +53,7 @@ def main() -> None:
     dropped = leaking if params.evaluate.on_leak == "drop" else leaking[:0]
     threads = set_up_tensorflow()
     # These import TensorFlow, which takes seconds that bad input need not wait for.
-    from stages.learning import predictor, saving
+    from stages.learning import helpers, predictor, saving
 
     network = saving.load_network(paths.CORE_MODEL)
     inputs = {"pool": pool.digest, "test": test.digest}
@@ -64,7 +66,8 @@ def main() -> None:
         require_space(paths.EVALUATE_METRICS, 200 * (len(pool) + len(test)))
         of_test, of_pool = predictor.Predictor(network, test), predictor.Predictor(network, pool)
         left = np.setdiff1d(np.arange(len(pool)), verified["rows"])  # the others were fitted by this very network
-        test_table, left_table = _fit({of_test: np.arange(len(test)), of_pool: left}, saved)
+        with helpers.helped(paths.CORE_MODEL, of_test, of_pool):
+            test_table, left_table = _fit({of_test: np.arange(len(test)), of_pool: left}, saved)
         pool_table = np.empty((len(pool), test_table.shape[1]))
         pool_table[left] = left_table
         if len(verified["rows"]):
@@ -86,11 +89,11 @@ def main() -> None:
         suspected = _suspects(
             rejected, Judgement("fold", judged["rows"], judged["scores"], judged["closeness"]), chosen
         )
-        write_csv(suspects, *with_origins(SUSPECT, suspected, [line[0] for line in suspected], pool.origins()))
-        write_csv(test_scores, *with_origins(SUSPECT[:2], tested, [line[0] for line in tested], test.origins()))
+        write_csv(suspects, *with_origins(SUSPECT, lines_of(*suspected), suspected[0], pool.origins()))
+        write_csv(test_scores, *with_origins(SUSPECT[:2], lines_of(*tested), tested[0], test.origins()))
         shown = {
-            "test": [line[0] for line in tested[:SHOWN]],
-            "suspects": [row for row, score, _ in suspected[:SHOWN] if score is not None],
+            "test": tested[0][:SHOWN].tolist(),
+            "suspects": suspected[0][:SHOWN][~np.isnan(suspected[1][:SHOWN])].tolist(),
         }
         np.savez_compressed(
             worst,
@@ -106,10 +109,10 @@ def main() -> None:
         figures = {
             name: summarize(fit, scores[name], params.bar, params.score_background) for name, fit in fits.items()
         }
-        if isinstance(fits["test"], ClassFit) and len(tested):
+        if isinstance(fits["test"], ClassFit) and len(rows["test"]):
             figures["test"] |= of_each_class(fits["test"], pool.classes, params.score_background)
-        if len(tested):
-            bound = bound_by_test(figures["test"]["below_bar"], len(tested), params.confidence)
+        if len(rows["test"]):
+            bound = bound_by_test(figures["test"]["below_bar"], len(rows["test"]), params.confidence)
             figures["test"]["failing_share_at_most"] = bound
         write_json(
             metrics,
@@ -131,27 +134,29 @@ class Judgement(NamedTuple):
     closeness: np.ndarray
 
 
-def _suspects(rejected: Judgement, judged: Judgement, chosen: np.ndarray) -> list[tuple[int, float | None, str]]:
+def _suspects(rejected: Judgement, judged: Judgement, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rejected and chosen rows with their scores and what judged them, the lowest first: often the mask is wrong.
 
     Of two judgements of a pair the better one counts: a network that is not good enough is no proof against a mask.
-    Chosen pairs that nothing judged come last.
+    Chosen pairs that nothing judged come last, with NaN.
     """
-    best: dict[int, tuple[float, float, str]] = {}
-    for by, *columns in (rejected, judged):
-        for row, score, closeness in zip(*columns, strict=True):
-            best[int(row)] = max(best.get(int(row), (-1.0, 0.0, "")), (float(score), float(closeness), by))
-    lowest = sorted(best, key=lambda row: (best[row], row))
-    return [
-        *((row, best[row][0], best[row][2]) for row in lowest),
-        *((row, None, "none") for row in chosen.tolist() if row not in best),
-    ]
+    by = np.repeat([rejected.by, judged.by], [len(rejected.rows), len(judged.rows)])
+    rows, scores, closeness = (np.concatenate(columns) for columns in zip(rejected[1:], judged[1:], strict=True))
+    highest = np.lexsort((rows, by, closeness, scores))[::-1]
+    _, first = np.unique(rows[highest], return_index=True)
+    best = highest[np.sort(first)][::-1]
+    others = chosen[~np.isin(chosen, rows)]
+    return (
+        np.concatenate([rows[best], others]),
+        np.concatenate([scores[best], np.full(len(others), np.nan)]),
+        np.concatenate([by[best], np.full(len(others), "none")]),
+    )
 
 
-def _lowest_first(rows: np.ndarray, scores: np.ndarray, closeness: np.ndarray) -> list[tuple[int, float]]:
+def _lowest_first(rows: np.ndarray, scores: np.ndarray, closeness: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rows and scores; closeness tells pairs of one score apart, since scores may have coarse steps."""
     lowest = np.lexsort((rows, closeness, scores))
-    return list(zip(rows[lowest].tolist(), scores[lowest].tolist(), strict=True))
+    return rows[lowest], scores[lowest]
 
 
 def _predictions(
@@ -201,7 +206,9 @@ def _fit(asked: Mapping[Predictor, np.ndarray], saved: Checkpoint) -> list[np.nd
         if saved.found:
             progress.go_on(done)
         for (predictor, rows), blocks in zip(asked.items(), tables, strict=True):
-            for fit in predictor.fits(rows[sum(map(len, blocks)) :]):
+            left = rows[sum(map(len, blocks)) :]
+            predictor.expect(left)
+            for fit in predictor.fits(left):
                 blocks.append(fit.table())
                 done += len(blocks[-1])
                 progress.show(done)

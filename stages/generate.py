@@ -4,9 +4,8 @@ import json
 import os
 import shutil
 import sys
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from stages.datasets.shared.source import Source, classes_of, open_source
 from stages.datasets.shared.tally import Tally, require_sense
 from stages.datasets.shared.tiles import TileSource
 from stages.pairs.layout import Layout
+from stages.pairs.shards import PARTIAL
 from stages.pairs.write import create, finish, write_shard, written_shard
 from stages.pipeline import paths
 from stages.pipeline.checkpoints import resumable
@@ -23,14 +23,12 @@ from stages.pipeline.errors import UserError
 from stages.pipeline.files import atomic, stamp, write_json
 from stages.pipeline.machine import count_from_environment
 from stages.pipeline.params import load
-from stages.pipeline.processes import worker_processes
 from stages.pipeline.progress import Progress
 from stages.pipeline.stores import folder_at, require_unchanged
+from stages.pipeline.workers import workers
 
 SETS = {"train": paths.POOL, "test": paths.TEST}
 METRICS = {"train": paths.POOL_METRICS, "test": paths.TEST_METRICS}
-
-_source: Source  # of a worker process
 
 
 def main(item: str) -> None:
@@ -62,6 +60,8 @@ def main(item: str) -> None:
         if isinstance(source, TileSource):
             require_sense(source, tally, item, options.strict)
             figures |= {"value_range": source.values.shown, "left_out": dict(source.left_out.counts)}
+        for partial in unfinished.rglob(f"*{PARTIAL}"):  # of workers that were killed
+            partial.unlink()
         create(unfinished, source.layout, attributes)
         finish(unfinished, checksums, origins=source.origins)
         shutil.copytree(unfinished, path, copy_function=_link)
@@ -94,12 +94,12 @@ def _write_shards(source: Source, path: Path, count: int, title: str) -> tuple[n
     done = sum(len(checksums) for checksums, _ in found.values())
     require_space(path, layout.bytes * (1 - done / layout.count))
     with (
-        worker_processes(max(1, min(count, len(missing))), _start, source) as workers,
+        workers(max(1, min(count, len(missing))), _Drawing, source, path) as drawing,
         Progress(title, layout.count, "pair") as progress,
     ):
         if done:
             progress.go_on(done)
-        for shard, both in zip(missing, workers.map(partial(_write_shard, path), missing), strict=True):
+        for shard, both in zip(missing, drawing.map(_write_shard, missing), strict=True):
             found[shard] = both
             done += len(both[0])
             progress.show(done)
@@ -109,16 +109,18 @@ def _write_shards(source: Source, path: Path, count: int, title: str) -> tuple[n
     return np.concatenate([found[shard][0] for shard in shards]), total
 
 
-def _start(source: Source) -> None:
-    """Have a worker process draw from a source, which is sent once, and not with each shard: it may know many files."""
-    global _source
-    _source = source
+class _Drawing(NamedTuple):
+    """What a worker draws from, which is sent once, and not with each shard: it may know many files; and where to."""
+
+    source: Source
+    path: Path
 
 
-def _write_shard(path: Path, shard: int) -> tuple[np.ndarray, Tally]:
-    layout, rows = _source.layout, _source.layout.shard_range(shard)
-    block, seen = _source.draw_and_see(rows) if isinstance(_source, TileSource) else (_source.draw(rows), {})
-    tally = Tally(len(rows)) if layout.kind == "labels" else Tally.of(block, seen, classes_of(_source))
+def _write_shard(drawing: _Drawing, shard: int) -> tuple[np.ndarray, Tally]:
+    source, path = drawing
+    layout, rows = source.layout, source.layout.shard_range(shard)
+    block, seen = source.draw_and_see(rows) if isinstance(source, TileSource) else (source.draw(rows), {})
+    tally = Tally(len(rows)) if layout.kind == "labels" else Tally.of(block, seen, classes_of(source))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(_tally_path(path, shard), tally.plain())  # first, so that no shard is without it
     return write_shard(path, layout, shard, block), tally

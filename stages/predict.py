@@ -5,7 +5,10 @@ palette: the number of a colour is the value of its class in the files that the 
 where these are not different ones from 0 to 254; ``classes.csv`` names them.
 """
 
+import argparse
 from pathlib import Path
+
+import numpy as np
 
 from stages.drawing.palettes import save_mask, write_legend
 from stages.learning.new_images import Mapper, find_images, read_arguments
@@ -13,24 +16,35 @@ from stages.pipeline.entry import run
 from stages.pipeline.errors import UserError
 from stages.pipeline.files import atomic
 from stages.pipeline.progress import Progress
+from stages.pipeline.workers import itself, workers
 
 
 def main(words: list[str] | None = None) -> None:
     """Write a mask for each image of a folder into a folder that is not there yet."""
-    folder, made = read_arguments("predict", "Predict the masks of new images.", "masks", words)
+    parser = argparse.ArgumentParser(prog="predict", description="Predict the masks of new images.")
+    folder, made, _ = read_arguments(parser, "masks", words)
     mapper = Mapper()
     paths = find_images(folder, mapper.layout.image_shape[2])
     targets = [Path(path).with_suffix(".png") for path in paths]
     if len(set(targets)) < len(targets):
         twice = next(target for target in targets if targets.count(target) > 1)
         raise UserError(f"{folder / twice}: two images would have this mask; rename one of them")
-    with atomic(made) as (masks,), Progress("predict", len(paths), "image") as progress:
-        for done, (mapped, target) in enumerate(zip(mapper.map(folder, paths), targets, strict=True), 1):
+    with (
+        atomic(made) as (masks,),
+        workers(None, itself, mapper) as mapping,
+        Progress("predict", len(paths), "image") as progress,
+    ):
+        found = mapping.map(_mask, ((folder, path) for path in paths))
+        for done, (mask, target) in enumerate(zip(found, targets, strict=True), 1):
             (masks / target).parent.mkdir(parents=True, exist_ok=True)
-            save_mask(mapped.mask, masks / target, mapper.classes)
+            save_mask(mask, masks / target, mapper.classes)
             progress.show(done)
         if mapper.classes:
             write_legend(masks, mapper.classes)
+
+
+def _mask(mapper: Mapper, image: tuple[Path, str]) -> np.ndarray:
+    return mapper.map(*image).mask
 
 
 if __name__ == "__main__":

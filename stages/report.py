@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,7 @@ def _draw_worst(folder: Path, sets: Mapping[str, Pairs]) -> None:
     worst = read_output(paths.WORST, read_arrays)
     for name, pairs in sets.items():
         rows, predictions = worst[f"{name}_rows"], worst[f"{name}_predictions"]
-        lines = read_output(TABLES[name], read_table)[: len(rows)]
+        lines = read_output(TABLES[name], partial(read_table, most=len(rows)))
         titles = [f"row {line['row']}, score {float(line['score']):.2g}" for line in lines]
         if lines:
             picture = folder / f"worst_{name}.png"

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stages.learning.helpers import helped
 from stages.learning.protocol import PREDICTION_BATCH
 from stages.learning.tensorflow import processor, set_up_tensorflow
 from stages.pairs.layout import Origins
-from stages.pairs.tables import HEADER, with_origins, write_csv
+from stages.pairs.tables import HEADER, lines_of, with_origins, write_csv
 from stages.pairs.write import copy_rows
 from stages.pipeline import paths
 from stages.pipeline.checkpoints import Checkpoint, resumable
@@ -67,15 +68,16 @@ def main() -> None:
         if saved.found:
             state = state.restored(saved.found.plain["state"], saved.found.arrays)
             learner.restore(saved.found.arrays)
-        _carry_out(strategy.choose(learner, state, settings), state, learner, saved, board)
+        with helped(paths.SEED_MODEL, learner):
+            _carry_out(strategy.choose(learner, state, settings), state, learner, saved, board)
         learner.save(model)
         rows = pairs.order[state.positions]
         require_space(paths.CORE, replace(pairs.layout, count=len(rows)).bytes)
         copy_rows(pairs, rows, core, {"core_of": pairs.attributes})
         origins = pairs.origins()
         write_csv(table, *with_origins(HEADER, _table(state, rows), rows, origins))
-        scores = _rejected(state, pairs.order)
-        write_csv(rejected, *with_origins(["row", "score"], list(scores.items()), [*scores], origins))
+        left = _rejected(state, pairs.order)
+        write_csv(rejected, *with_origins(["row", "score"], lines_of(*left), left[0], origins))
         positions, fits = state.verified()
         np.savez_compressed(verified, allow_pickle=False, rows=pairs.order[positions], fits=fits)
         write_csv(curve, Round._fields, state.rounds)
@@ -173,11 +175,11 @@ def _table(state: State, rows: np.ndarray) -> list[list[Any]]:
     ]
 
 
-def _rejected(state: State, order: np.ndarray) -> dict[int, float | None]:
-    """Rows that were not chosen, in their order, with the score that each had when it was tested last."""
-    chosen = set(state.positions)
-    scores = {row: state.scores[position] for position, row in enumerate(order.tolist()) if position not in chosen}
-    return {row: None if np.isnan(scores[row]) else float(scores[row]) for row in sorted(scores)}
+def _rejected(state: State, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows that were not chosen, in their order, and the score that each had when it was tested last; NaN for none."""
+    left = np.delete(np.arange(len(order)), state.positions)
+    left = left[np.argsort(order[left])]
+    return order[left], state.scores[left]
 
 
 if __name__ == "__main__":

@@ -4,20 +4,20 @@ import csv
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 
 from stages import audit
-from stages.pairs.copies import CROWD, Marks
+from stages.pairs import collisions
+from stages.pairs.collisions import CROWD
 from stages.pairs.layout import Origins
 from stages.pipeline import paths
 from stages.pipeline.errors import UserError
 from stages.pipeline.progress import Progress
+from stages.pipeline.workers import workers
 from tests.conftest import Change
 from tests.project import ROOT, run, succeed
 from tests.sets import brightened, jpeg, rescaled, scenes, window, write_set
@@ -36,8 +36,9 @@ def drawn() -> np.ndarray:
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is read and compared at once is little, so that there are many blocks of it."""
-    monkeypatch.setattr(audit, "IMAGES_AT_ONCE", 7)
-    monkeypatch.setattr(audit, "CANDIDATES_AT_ONCE", 2)
+    monkeypatch.setattr(collisions, "BLOCK", 7)
+    monkeypatch.setattr(collisions, "PART_BYTES", 20_000)
+    monkeypatch.setattr(audit, "AT_ONCE", 2)
 
 
 def write(drawn: np.ndarray, planted: dict[tuple[str, int], np.ndarray], **origins: Origins) -> None:
@@ -165,9 +166,9 @@ def test_any_number_of_workers_and_any_blocks_write_the_same(
 ) -> None:
     plant(drawn)
     found = []
-    for workers, at_once in (("1", 7), ("3", 7), ("2", 256)):
-        monkeypatch.setenv("TRAINCORE_WORKERS", workers)
-        monkeypatch.setattr(audit, "IMAGES_AT_ONCE", at_once)
+    for count, block in (("1", 7), ("3", 7), ("2", 256)):
+        monkeypatch.setenv("TRAINCORE_WORKERS", count)
+        monkeypatch.setattr(collisions, "BLOCK", block)
         audit.main()
         found.append(outputs())
     assert found[1:] == found[:1] * 2
@@ -175,56 +176,47 @@ def test_any_number_of_workers_and_any_blocks_write_the_same(
 
 
 @pytest.mark.usefixtures("small_blocks")
-@pytest.mark.parametrize("stop", [14, POOL + TEST], ids=["on the way", "after the last image"])
+@pytest.mark.parametrize(
+    ("unit", "marked"), [("image", 14), ("part of the hashes", POOL + TEST), ("candidate", POOL + TEST)]
+)
 def test_an_interrupted_run_goes_on_and_ends_in_the_same_table(
-    workspace: Path, drawn: np.ndarray, monkeypatch: pytest.MonkeyPatch, stop: int
+    workspace: Path, drawn: np.ndarray, monkeypatch: pytest.MonkeyPatch, unit: str, marked: int
 ) -> None:
     plant(drawn)
     audit.main()
     straight = outputs()
     paths.LEAKS.unlink()
-    monkeypatch.setenv("TRAINCORE_CHECKPOINT_SECONDS", "0")
 
     class Stopped(Progress):
         def show(self, done: int, **figures: float | None) -> None:
-            if self._bar.unit == "image" and done > stop:
-                raise KeyboardInterrupt
             super().show(done, **figures)
+            if self._bar.unit == unit and done >= marked:
+                raise KeyboardInterrupt
 
-        def turn_to(self, total: int, unit: str) -> None:
-            raise KeyboardInterrupt
+        def turn_to(self, total: int, unit_of_it: str) -> None:
+            super().turn_to(total, unit_of_it)
+            if unit_of_it == unit:
+                raise KeyboardInterrupt
 
+    monkeypatch.setattr(audit, "workers", lambda _, *prepare: workers(None, *prepare))
     with monkeypatch.context() as patch:
         patch.setattr(audit, "Progress", Stopped)
         with pytest.raises(KeyboardInterrupt):
             audit.main()
     assert not paths.LEAKS.exists()
     assert len(list(Path(".traincore").glob("checkpoints/audit/*/"))) == 1
-    marked: list[range] = []
-    hash_block = audit._marks_of
+    starts: list[int] = []
+    mark_block = audit._mark_block
 
-    def hash_and_note(block: range) -> Marks:
-        marked.append(block)
-        return hash_block(block)
+    def mark_and_note(images: audit.Images, block: tuple[Path, int]) -> None:
+        starts.append(block[1])
+        mark_block(images, block)
 
-    monkeypatch.setattr(audit, "worker_processes", in_this_process)
-    monkeypatch.setattr(audit, "_marks_of", hash_and_note)
+    monkeypatch.setattr(audit, "_mark_block", mark_and_note)
     audit.main()
     assert outputs() == straight
-    assert [block.start for block in marked] == list(range(stop, POOL + TEST, 7))
+    assert starts == list(range(marked, POOL + TEST, 7))
     assert not list(Path(".traincore").glob("checkpoints/audit/*/"))
-
-
-class Mapping(NamedTuple):
-    """Workers that are none."""
-
-    map: Any = map
-
-
-@contextmanager
-def in_this_process(_: int, start: Callable[[audit.Images], None], images: audit.Images) -> Iterator[Mapping]:
-    start(images)
-    yield Mapping()
 
 
 def test_each_of_many_exact_copies_is_listed_with_the_first_and_never_as_near(
@@ -326,6 +318,17 @@ def test_tiles_of_two_files_are_listed_with_their_places(workspace: Path, drawn:
         rows, columns = (int(line[f"second_{part}"]) - int(line[f"first_{part}"]) for part in ("top", "left"))
         assert (int(line["rows"]), int(line["columns"])) == (rows, columns)
     assert counted()["leaking_test_pairs"] == 4
+
+
+def test_a_disk_without_room_for_the_hashes_ends_in_one_line_before_any_work(
+    workspace: Path, drawn: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(drawn, {})
+    monkeypatch.setattr("stages.pipeline.disk.free_bytes", lambda _: collisions.BYTES * (POOL + TEST) - 1)
+    monkeypatch.setattr(audit, "_mark_block", None)
+    with pytest.raises(UserError, match=r"0\.3 MB are needed on its disk"):
+        audit.main()
+    assert not paths.LEAKS.exists()
 
 
 def test_a_test_set_without_a_pool_is_refused(workspace: Path, drawn: np.ndarray) -> None:

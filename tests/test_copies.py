@@ -10,17 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.pairs import copies
-from stages.pairs.copies import (
-    CROWD,
-    LEAST_OVERLAP,
-    Candidates,
-    Marks,
-    Overlap,
-    candidates,
-    joined,
-    marks_of,
-    overlap_of,
-)
+from stages.pairs.collisions import CROWD
+from stages.pairs.copies import LEAST_OVERLAP, Marks, Overlap, joined, marks_of, overlap_of
+from tests.candidates import Candidates
+from tests.candidates import through_files as candidates
 from tests.sets import SIZE, planted, scenes, window
 
 LIKENESS = 0.5  # as params.yaml has it

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stages import audit, evaluate
 from stages.evaluate import Judgement, _fit, _suspects
@@ -28,7 +30,7 @@ from stages.learning.scores import (
 )
 from stages.pairs.layout import Origins, PixelClass
 from stages.pairs.read import Pairs
-from stages.pairs.tables import read_rows, write_csv
+from stages.pairs.tables import lines_of, read_rows, write_csv
 from stages.pipeline import paths
 from stages.pipeline.checkpoints import Checkpoint
 from stages.pipeline.errors import UserError
@@ -179,6 +181,9 @@ class Counting:
         self.stop_before = stop_before
         self.asked: list[int] = []
 
+    def expect(self, positions: np.ndarray) -> None:
+        """Nothing is begun with ahead."""
+
     def fits(self, positions: np.ndarray) -> Iterator[Fit]:
         for start in range(0, len(positions), 3):
             block = np.array(positions[start : start + 3], dtype=np.float64)
@@ -210,7 +215,7 @@ def test_suspects_are_all_pairs_with_the_lowest_score_first_and_what_judged_them
     judged = Judgement(
         "fold", np.array([5, 3, 2, 4]), np.array([0.25, 0.75, 1.0, 0.25]), np.array([0.1, 0.7, 1.0, 0.1])
     )
-    assert _suspects(rejected, judged, np.array([7, 5, 3, 1])) == [
+    assert list(lines_of(*_suspects(rejected, judged, np.array([7, 5, 3, 1])))) == [
         (9, 0.0, "core"),
         (5, 0.25, "fold"),
         (4, 0.5, "core"),  # the better judgement
@@ -220,7 +225,28 @@ def test_suspects_are_all_pairs_with_the_lowest_score_first_and_what_judged_them
         (7, None, "none"),
         (1, None, "none"),
     ]
-    assert _suspects(judged, rejected._replace(rows=np.array([5, 3, 2, 8])), np.array([2]))[0] == (4, 0.25, "fold")
+    others = rejected._replace(rows=np.array([5, 3, 2, 8]))
+    assert next(lines_of(*_suspects(judged, others, np.array([2])))) == (4, 0.25, "fold")
+
+
+judgements = st.dictionaries(st.integers(0, 9), st.tuples(*[st.sampled_from([0.0, 0.5, 1.0])] * 2))
+
+
+@given(judgements, judgements, st.lists(st.integers(0, 12), unique=True))
+def test_suspects_are_in_the_order_of_the_better_of_their_judgements(
+    rejected: dict[int, tuple[float, float]], judged: dict[int, tuple[float, float]], chosen: list[int]
+) -> None:
+    best = {
+        row: max((*table[row], by) for table, by in ((rejected, "core"), (judged, "fold")) if row in table)
+        for row in {*rejected, *judged}
+    }
+    lowest = [(row, best[row][0], best[row][2]) for row in sorted(best, key=lambda row: (best[row], row))]
+    both = [
+        Judgement(by, np.array([*table], np.int64), *np.array([*table.values()], float).reshape(-1, 2).T)
+        for by, table in (("core", rejected), ("fold", judged))
+    ]
+    expected = [*lowest, *((row, None, "none") for row in chosen if row not in best)]
+    assert list(lines_of(*_suspects(both[0], both[1], np.array(chosen, np.int64)))) == expected
 
 
 POOL, TEST = 6, 5
@@ -286,7 +312,7 @@ def figures() -> dict[str, Any]:
     return values
 
 
-def lines_of(path: Path) -> list[list[str]]:
+def read_csv(path: Path) -> list[list[str]]:
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.reader(file))
 
@@ -317,8 +343,8 @@ def test_chosen_pairs_stand_among_the_suspects_with_what_the_networks_say_that_d
     save_arrays(paths.JUDGED, judged_of([1, 3], [0.0, 1.0]))
     monkeypatch.setattr(evaluate, "SHOWN", 2)
     evaluate.main()
-    assert [line[:3] for line in lines_of(paths.SUSPECTS)[1:3]] == [["1", "0.0", "fold"], ["5", "0.0", "core"]]
-    assert ["3", "1.0", "fold"] in [line[:3] for line in lines_of(paths.SUSPECTS)]
+    assert [line[:3] for line in read_csv(paths.SUSPECTS)[1:3]] == [["1", "0.0", "fold"], ["5", "0.0", "core"]]
+    assert ["3", "1.0", "fold"] in [line[:3] for line in read_csv(paths.SUSPECTS)]
     worst = read_output(paths.WORST, read_arrays)
     assert worst["suspects_rows"].tolist() == [1, 5]
     found, of_core = worst["suspects_predictions"]
@@ -359,7 +385,7 @@ def test_leaking_test_pairs_are_counted_and_stay(stage: Path) -> None:
 
 def test_leaking_test_pairs_are_dropped_from_all_figures_of_the_test_set(stage: Path, change: Change) -> None:
     evaluate.main()
-    report, shares = figures(), lines_of(paths.SCORES_CURVE)
+    report, shares = figures(), read_csv(paths.SCORES_CURVE)
     change(**{"evaluate.on_leak": "drop"})
     evaluate.main()
     dropped = figures()
@@ -369,7 +395,7 @@ def test_leaking_test_pairs_are_dropped_from_all_figures_of_the_test_set(stage: 
     assert [dropped[name] for name in ("rejected", "chosen")] == [report[name] for name in ("rejected", "chosen")]
     perfect, none = shares[-1], shares[1]
     assert (shares[0][:2], perfect[:2], none[:2]) == (["score", "test"], ["1.1", "0.4"], ["0.0", "0.6"])
-    assert [line[1] for line in lines_of(paths.SCORES_CURVE)[1:]] == ["1.0", *["0.0"] * 11]
+    assert [line[1] for line in read_csv(paths.SCORES_CURVE)[1:]] == ["1.0", *["0.0"] * 11]
 
 
 def test_a_test_set_that_leaks_whole_has_no_figures_once_it_is_dropped(stage: Path, change: Change) -> None:
@@ -411,7 +437,7 @@ def test_a_damaged_table_of_leaks_ends_the_stage_before_anything_is_predicted(st
 def test_suspects_are_written_with_their_files_the_worst_first(stage: Path) -> None:
     (stage / "stages/none/pairs.csv").write_text("row\n4\n")
     evaluate.main()
-    assert lines_of(paths.SUSPECTS) == [
+    assert read_csv(paths.SUSPECTS) == [
         ["row", "score", "judged_by", "file", "top", "left", "page"],
         ["5", "0.0", "core", "images/5.png", "0", "5", "0"],
         ["2", "0.0", "core", "images/2.png", "0", "2", "0"],
@@ -424,10 +450,10 @@ def test_suspects_are_written_with_their_files_the_worst_first(stage: Path) -> N
 
 def test_test_pairs_are_written_the_worst_first_without_those_that_were_dropped(stage: Path, change: Change) -> None:
     evaluate.main()
-    assert [line[0] for line in lines_of(paths.TEST_SCORES)] == ["row", "0", "2", "4", "1", "3"]
+    assert [line[0] for line in read_csv(paths.TEST_SCORES)] == ["row", "0", "2", "4", "1", "3"]
     change(**{"evaluate.on_leak": "drop"})
     evaluate.main()
-    assert lines_of(paths.TEST_SCORES) == [["row", "score"], ["0", "0.0"], ["2", "0.0"], ["4", "0.0"]]
+    assert read_csv(paths.TEST_SCORES) == [["row", "score"], ["0", "0.0"], ["2", "0.0"], ["4", "0.0"]]
 
 
 def test_the_worst_predictions_are_kept_beside_their_rows(stage: Path, monkeypatch: pytest.MonkeyPatch) -> None:

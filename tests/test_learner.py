@@ -215,7 +215,7 @@ def test_batches_of_any_size_share_one_graph(fresh: Fresh) -> None:
         learner.fit_epoch(range(count))
         learner.score(range(count))
         learner.verify(range(count))
-    for step in (learner._train_step._graph, learner._score_step, learner._predict_step):
+    for step in (learner._train_step._graph, learner._graphs["score"], learner._graphs["fit"]):
         assert step.experimental_get_tracing_count() == 1
 
 

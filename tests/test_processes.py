@@ -1,10 +1,8 @@
 """Processes end with the one that started them, whatever the system offers for that."""
 
-import gc
 import multiprocessing
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -18,9 +16,7 @@ import yaml
 
 from stages import audit, generate
 from stages.pairs.read import Pairs
-from stages.pipeline import paths, processes
-from stages.pipeline.errors import UserError
-from stages.pipeline.processes import worker_processes
+from stages.pipeline import paths, workers
 from tests.conftest import Change
 from tests.project import ROOT
 
@@ -41,9 +37,11 @@ run("select", main)
 
 STAGE_WITH_WORKERS = """
 import gc, os, signal
-from stages.pipeline.processes import worker_processes
-with worker_processes(2, gc.enable) as workers:
-    list(workers.map(int, range(4)))
+from stages.pipeline.workers import workers
+def work(context, item):
+    return item
+with workers(2, gc.enable) as found:
+    list(found.map(work, range(4)))
     print("at work", flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -83,19 +81,6 @@ def test_worker_processes_end_with_a_stage_that_is_killed(hidden: str) -> None:
     require_end_of_all(subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=PIPE, text=True))
 
 
-def test_a_worker_process_that_is_killed_ends_the_stage_in_a_line() -> None:
-    with (
-        pytest.raises(UserError, match=r"killed, .*: 2 were at work, .*TRAINCORE_WORKERS=1 needs least$"),
-        worker_processes(2, gc.enable) as workers,
-    ):
-        workers.submit(os._exit, 9).result()
-
-
-def test_worker_processes_leave_an_interrupt_to_the_stage() -> None:
-    with worker_processes(1, gc.enable) as workers:
-        assert workers.submit(signal.getsignal, signal.SIGINT).result() == signal.SIG_IGN
-
-
 @pytest.mark.slow
 def test_stages_write_the_same_where_processes_start_anew_as_on_a_mac(
     change: Change, monkeypatch: pytest.MonkeyPatch
@@ -112,7 +97,7 @@ def test_stages_write_the_same_where_processes_start_anew_as_on_a_mac(
     found = []
     for method in ("fork", "spawn"):
         context = multiprocessing.get_context(method)
-        monkeypatch.setattr(processes, "ProcessPoolExecutor", partial(ProcessPoolExecutor, mp_context=context))
+        monkeypatch.setattr(workers, "ProcessPoolExecutor", partial(ProcessPoolExecutor, mp_context=context))
         generate.main("train")
         generate.main("test")
         audit.main()

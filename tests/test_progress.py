@@ -60,6 +60,16 @@ def test_what_was_done_before_counts(capsys: pytest.CaptureFixture[str]) -> None
     assert "30/40" in lines[-1]
 
 
+def test_what_an_interrupted_run_had_done_counts_for_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress("audit", 40, "image") as shown:
+        shown.go_on(30)
+        shown.turn_to(8, "part")
+        shown.show(2)
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "2/8 part" in last
+    assert "-" not in last  # as the rate, or the time that is left
+
+
 def test_a_warning_is_a_line_of_its_own_and_comes_once(capsys: pytest.CaptureFixture[str]) -> None:
     with Progress("select", 40, "pair") as shown:
         for done in range(5):

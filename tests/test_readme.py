@@ -116,6 +116,7 @@ ELSEWHERE = {
         "tests/test_pipeline.py"
     ),
     "git checkout dvc.lock": "tests/torture.py",
+    "TRAINCORE_SCHEDULER=tcp://localhost:8786 dvc repro": "tests/test_cluster.py, stage by stage",
     "dvc exp run -S dataset.interference=triangle": "tests/test_ellipses.py, and the study of triangles",
     "dvc exp run -S dataset.name=folder -S dataset.path=membrane -S dataset.image_size=128 "
     "-S 'dataset.mask_values=[0]' \\": "minutes, of images that are not here; tests/test_folder.py has the options",

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stages.pairs import tables
 from stages.pairs.layout import Origins
 from stages.pairs.tables import (
     HEADER,
     Choice,
+    lines_of,
     read_choices,
     read_leaks,
     read_lines,
@@ -34,14 +36,15 @@ ORIGINS = Origins(
 
 def test_a_table_of_drawn_pairs_stays_as_it_is() -> None:
     header, lines = with_origins(HEADER, [(5, 0, None, 0)], [5], None)
-    assert (header, lines) == (HEADER, [[5, 0, None, 0]])
+    assert (header, lines) == (HEADER, [(5, 0, None, 0)])
 
 
 def test_a_table_of_pairs_from_files_names_the_file_and_the_place_of_each() -> None:
     header, lines = with_origins(["row", "score"], [(6, 0.5), (1, None)], [6, 1], ORIGINS)
     assert header == ["row", "score", "file", "top", "left", "page"]
-    assert lines == [[6, 0.5, "images/b.png", 32, 0, 0], [1, None, "images/a.png", 0, 32, 1]]
-    assert with_origins(["row"], [], [], ORIGINS) == (["row", "file", "top", "left", "page"], [])
+    assert list(lines) == [[6, 0.5, "images/b.png", 32, 0, 0], [1, None, "images/a.png", 0, 32, 1]]
+    header, lines = with_origins(["row"], [], [], ORIGINS)
+    assert (header, list(lines)) == (["row", "file", "top", "left", "page"], [])
 
 
 def test_a_core_is_read_as_it_was_written_with_origins_or_without(tmp_path: Path) -> None:
@@ -51,6 +54,16 @@ def test_a_core_is_read_as_it_was_written_with_origins_or_without(tmp_path: Path
         assert read_choices(table, COUNT) == [Choice(6, None, 0), Choice(1, 0.25, 3)]
         rows = read_rows(table, COUNT)
         assert (rows.tolist(), str(rows.dtype)) == ([6, 1], "int64")
+
+
+def test_lines_of_columns_are_made_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "LINES_AT_ONCE", 2)
+    columns = np.arange(5), np.array([0.1, np.nan, 1.1, 0.0, 0.5]), np.array(["core", "fold", "none", "core", "core"])
+    lines = lines_of(*columns)
+    assert next(lines) == (0, 0.1, "core")
+    columns[1][2:] = 0.75  # what comes later is not made yet
+    assert list(lines) == [(1, None, "fold"), (2, 0.75, "none"), (3, 0.75, "core"), (4, 0.75, "core")]
+    assert list(lines_of(np.empty(0), np.empty(0))) == []
 
 
 scores = st.none() | st.floats(0, 1.1)
@@ -72,6 +85,7 @@ def test_lines_are_read_with_their_numbers_also_where_a_text_has_two(tmp_path: P
     lines = list(read_lines(tmp_path / "a.csv", "file"))
     assert [(line.number, line.texts["file"]) for line in lines] == [(3, "a,\nb"), (4, "")]
     assert read_table(tmp_path / "a.csv") == [{"row": "3", "file": "a,\nb"}, {"row": "1", "file": ""}]
+    assert read_table(tmp_path / "a.csv", most=1) == [{"row": "3", "file": "a,\nb"}]
 
 
 # What is wrong in a table

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 import yaml
 
 from tests.project import CERTIFIED, SMALL, environment, make_small_project, merged, metrics, run

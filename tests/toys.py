@@ -24,6 +24,9 @@ class Toy:
     def score(self, positions: Sequence[int]) -> np.ndarray:
         raise AssertionError("nothing is to be scored")
 
+    def expect(self, positions: Sequence[int] | np.ndarray) -> None:
+        """Nothing is begun with ahead."""
+
     def verify(self, positions: Sequence[int] | np.ndarray) -> Verified:
         raise AssertionError("nothing is to be verified")
 

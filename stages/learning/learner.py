@@ -1,6 +1,6 @@
 """A network with its optimizer that learns pairs of a set."""
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Self
@@ -9,8 +9,9 @@ import keras
 import numpy as np
 
 from stages.learning.averaging import MovingAverage, RunningAverage
+from stages.learning.measures import as_fit
 from stages.learning.optimizers import Adam
-from stages.learning.predictor import Predictor, as_fit, in_blocks
+from stages.learning.predictor import Predictor, in_blocks
 from stages.learning.protocol import PREDICTION_BATCH, Epoch, Verified
 from stages.learning.saving import load_with_optimizer, save_network, variables_of
 from stages.learning.scores import score_of
@@ -19,7 +20,6 @@ from stages.learning.tensorflow import precision_policy
 from stages.learning.training import TrainingStep
 from stages.learning.weights import renew_weights, take_over_weights
 from stages.networks.shared.build import build_network
-from stages.pairs.layout import Block
 from stages.pairs.read import Pairs
 from stages.pipeline.params.sections import Params
 
@@ -141,7 +141,7 @@ class Learner(Predictor):
         for block in self.pairs.stream(in_blocks(order, self.batch_size)[epoch.batches :]):
             sums, loss = self._train_step(block)
             epoch.batches += 1
-            epoch.scores += float(self._pair_score(as_fit([sums], block)).sum())
+            epoch.scores += float(self._pair_score(as_fit([sums], self.pixels)).sum())
             epoch.losses += loss * len(block.images)
             if epoch.batches in remember:
                 self._average.remember()
@@ -164,7 +164,7 @@ class Learner(Predictor):
         block = self.pairs.read(positions)
         sums, loss = self._train_step(block, rate, as_stored)
         self.estimate(positions)
-        return Epoch(float(self._pair_score(as_fit([sums], block)).mean()), loss)
+        return Epoch(float(self._pair_score(as_fit([sums], self.pixels)).mean()), loss)
 
     def estimate(self, positions: Sequence[int]) -> None:
         """Predict by statistics of some pairs from now on, if they are estimated at all."""
@@ -173,8 +173,8 @@ class Learner(Predictor):
 
     def score(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
         """Scores of some pairs; float64, shape (n,)."""
-        blocks = self._stream(in_blocks(np.asarray(positions), PREDICTION_BATCH))
-        return np.concatenate([self._pair_score(as_fit([self._score_step(*block)], block)) for block in blocks])
+        sums = self.compute("score", in_blocks(np.asarray(positions), PREDICTION_BATCH))
+        return np.concatenate([self._pair_score(as_fit(each, self.pixels)) for each in sums])
 
     def verify(self, positions: Sequence[int] | np.ndarray) -> Verified:
         """Scores and fits of some pairs, bit for bit as the saved network gives them in stage ``evaluate``."""
@@ -231,6 +231,5 @@ class Learner(Predictor):
         under_way = state["under way"].tolist()
         self._under_way = EpochUnderWay(*map(int, under_way[:2]), *under_way[2:]) if under_way else None
 
-    def _stream(self, blocks: Iterable[np.ndarray]) -> Iterator[Block]:
+    def _settle(self) -> None:
         self._statistics.settle()
-        return super()._stream(blocks)

@@ -1,9 +1,10 @@
 """Predict new images by the core's network: of any size, cut as the training images were, and joined again."""
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from stages.pairs.read import Pairs
 from stages.pipeline import paths
 from stages.pipeline.errors import UserError
 from stages.pipeline.params.sections import DatasetParams
+
+if TYPE_CHECKING:
+    from stages.learning.predictor import Predictor
 
 PATTERN = "**/*"
 
@@ -48,7 +52,7 @@ class Mapped(NamedTuple):
 
 
 class Mapper:
-    """The core's network as it maps images to probabilities.
+    """The core's network as it maps images to probabilities; it is loaded once an image comes, by each worker its own.
 
     Attributes
     ----------
@@ -58,36 +62,31 @@ class Mapper:
     Raises
     ------
     UserError
-        If there is no core with a network, one of them does not fit the other, or they are of labels.
+        If there is no core, or its pairs have labels; at the first image also if its network is missing or of others.
     """
 
     def __init__(self) -> None:
         core = Pairs(paths.CORE)
         if core.layout.kind == "labels":
             raise UserError(f"{paths.CORE}: its pairs have labels; this command is for networks that predict masks")
+        self._core = core
+        self.layout, self.classes = core.layout, core.classes
+        self.values = Range(**core.attributes["core_of"].get("values", {}))
+        self.cut = Cut.of(DatasetParams.model_construct(**core.attributes["core_of"]["parameters"]))
+
+    def map(self, folder: Path, path: str) -> Mapped:
+        """Read and predict an image by its path below a folder, as `find_images` finds it."""
+        image = read_image(folder / path, self.layout.dtype, self.values)
+        return Mapped(path, image, self.probabilities(image))
+
+    @cached_property
+    def _predictor(self) -> "Predictor":
         set_up_tensorflow()
         # These import TensorFlow, which takes seconds that bad input need not wait for.
         from stages.learning.predictor import Predictor
         from stages.learning.saving import load_network
 
-        self.layout, self.classes = core.layout, core.classes
-        self.values = Range(**core.attributes["core_of"].get("values", {}))
-        self.cut = Cut.of(DatasetParams.model_construct(**core.attributes["core_of"]["parameters"]))
-        self._predictor = Predictor(load_network(paths.CORE_MODEL), core)
-
-    def map(self, folder: Path, paths: list[str]) -> Iterator[Mapped]:
-        """Read and predict images one after the other.
-
-        Parameters
-        ----------
-        folder : Path
-            The folder of the images.
-        paths : list of str
-            Their paths below it, as `find_images` finds them.
-        """
-        for path in paths:
-            image = read_image(folder / path, self.layout.dtype, self.values)
-            yield Mapped(path, image, self.probabilities(image))
+        return Predictor(load_network(paths.CORE_MODEL), self._core)
 
     def probabilities(self, image: np.ndarray) -> np.ndarray:
         """Probabilities of each pixel of an image (h, w, c); float32, shape (h, w, 1 or classes)."""
@@ -111,15 +110,17 @@ class Mapper:
         return scale(joined, height, width)
 
 
-def read_arguments(command: str, description: str, target: str, words: Sequence[str] | None) -> tuple[Path, Path]:
-    """Read the two arguments of a command.
+def read_arguments(
+    parser: argparse.ArgumentParser, target: str, words: Sequence[str] | None
+) -> tuple[Path, Path, argparse.Namespace]:
+    """Read the arguments of a command.
 
     Parameters
     ----------
-    command, description : str
-        Name of the command, and one sentence on it.
+    parser : argparse.ArgumentParser
+        With the options of the command; it gets two more arguments.
     target : str
-        Name of the second argument, the folder to make.
+        Name of the second one, the folder to make.
     words : sequence of str, optional
         The arguments; those of the process if not given.
 
@@ -127,19 +128,21 @@ def read_arguments(command: str, description: str, target: str, words: Sequence[
     -------
     folder, made : Path
         The folder of images, and the folder to make.
+    arguments : argparse.Namespace
+        The options, too.
 
     Raises
     ------
     UserError
-        If the latter is there already.
+        If the latter folder is there already.
     """
-    parser = argparse.ArgumentParser(prog=command, description=description)
     parser.add_argument("folder", type=Path, help="images, in it and below it")
     parser.add_argument(target, type=Path, help="where to; must not be there yet")
-    folder, made = vars(parser.parse_args(words)).values()
+    arguments = parser.parse_args(words)
+    made: Path = getattr(arguments, target)
     if made.exists():
         raise UserError(f"{made}: is there already; name a folder that is to be made")
-    return folder, made
+    return arguments.folder, made, arguments
 
 
 def find_images(folder: Path, channels: int) -> list[str]:

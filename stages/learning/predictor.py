@@ -8,12 +8,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from stages.learning.measures import as_fit, compare, error_norm, measure, narrowest, pooled, uncertainty
 from stages.learning.protocol import PREDICTION_BATCH
-from stages.learning.scores import ClassFit, Fit, LabelFit, MaskFit, PixelCounts
-from stages.pairs.layout import IGNORED, MASK_THRESHOLD, Block
+from stages.learning.scores import Fit
+from stages.learning.speculation import Speculation
+from stages.pairs.layout import Block
 from stages.pairs.read import Pairs
 from stages.pairs.shapes import shapes_of
 from stages.pipeline.errors import UserError
+
+GRAPHS = {"score": compare, "fit": measure, "uncertainty": uncertainty, "error norm": error_norm}
 
 
 class Predictor:
@@ -30,6 +34,10 @@ class Predictor:
     ----------
     image_spec : tf.TensorSpec
         Any number of images as they are stored in the set.
+    pixels : int
+        Of a mask.
+    speculation : Speculation, optional
+        Workers of a cluster that predict ahead.
 
     Raises
     ------
@@ -56,11 +64,10 @@ class Predictor:
             input_signature=[self.image_spec],
             autograph=False,
         )
-        self._score_step = self._graph(compare, network)
-        self._predict_step = self._graph(_measure, network)
-        self._uncertainty_step = self._graph(_uncertainty, network)
-        self._error_step = self._graph(_error_norm, network)
-        self._features_step = self._graph(_pooled, keras.Model(network.inputs, _narrowest(network)))
+        self.pixels = math.prod(layout.target_shape)
+        self.speculation: Speculation | None = None
+        self._graphs = {name: self._graph(use, network) for name, use in GRAPHS.items()}
+        self._graphs["features"] = self._graph(pooled, keras.Model(network.inputs, narrowest(network)))
 
     def map(self, images: np.ndarray) -> np.ndarray:
         """Predict images that need not stand in the set.
@@ -109,9 +116,8 @@ class Predictor:
         batch: a fit does not depend on how many pairs are asked for.
         """
         blocks = in_blocks(np.asarray(positions), PREDICTION_BATCH)
-        full = (np.pad(block, (0, PREDICTION_BATCH - len(block)), mode="edge") for block in blocks)
-        for asked, block in zip(blocks, self._stream(full), strict=True):
-            fit = as_fit(self._predict_step(*block), block)
+        for asked, sums in zip(blocks, self.compute("fit", blocks), strict=True):
+            fit = as_fit(sums, self.pixels)
             yield type(fit).from_table(fit.table()[: len(asked)])
 
     def uncertainty(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -123,7 +129,7 @@ class Predictor:
             For masks the mean entropy of a pixel, in nats; for labels one minus the margin by which the likeliest class
             leads (Scheffer et al., 2001), in [0, 1].
         """
-        return self._rate(self._uncertainty_step, positions)
+        return self._rate("uncertainty", positions)
 
     def error_norm(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
         """Norm of the error of the predicted probabilities: EL2N (Paul, Ganguli & Dziugaite, 2021).
@@ -133,7 +139,7 @@ class Predictor:
         ndarray of float64, shape (n, 1)
             For masks over all pixels and classes, ignored pixels left out; for labels over all classes.
         """
-        return self._rate(self._error_step, positions)
+        return self._rate("error norm", positions)
 
     def features(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
         """Describe images by the network's own features, as means over the pixels of a layer.
@@ -144,33 +150,65 @@ class Predictor:
             In a network of masks, the layer is the last of those with the smallest height; in a network of classes, it
             is the one before the last.
         """
-        return self._rate(self._features_step, positions)
+        return self._rate("features", positions)
 
     def shapes(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Describe pairs by their masks alone, see `stages.pairs.shapes.shapes_of`; float64, shape (n, 2).
-
-        Raises
-        ------
-        UserError
-            If the pairs have labels.
-        """
+        """Describe pairs by their masks, see `shapes_of`; float64, (n, 2). Raise UserError if they have labels."""
         if self.pairs.layout.kind == "labels":
             raise UserError(f"{self.pairs.path}: its pairs have labels; this strategy chooses by the shapes of masks")
         return shapes_of(self.pairs.read(positions).targets)
 
-    def _rate(self, step: Callable[..., tf.Tensor], positions: Sequence[int] | np.ndarray) -> np.ndarray:
+    def expect(self, positions: Sequence[int] | np.ndarray) -> None:
+        """Let workers of a cluster, if there are any, begin with pairs that will be asked for next, in this order."""
+        if self.speculation:
+            self.speculation.expect(self.pairs.order[np.asarray(positions, np.int64)])
+
+    def compute(self, graph: str, blocks: Sequence[np.ndarray]) -> Iterator[list[np.ndarray]]:
+        """Compute a graph for blocks of pairs, here or, if they are expected, by workers of a cluster.
+
+        Parameters
+        ----------
+        graph : {"score", "fit", "uncertainty", "error norm", "features"}
+            Which.
+        blocks : sequence of ndarray of int64
+            Positions.
+
+        Yields
+        ------
+        list of ndarray of float32, shape (n, …)
+            A row a pair; of "fit" as many as a full batch has.
+        """
+        if self.speculation is None:
+            yield from self._compute(graph, blocks)
+            return
+        for block in blocks:
+            self._settle()
+            yield self.speculation.take(graph, self.pairs.order[block]) or next(self._compute(graph, [block]))
+
+    def _compute(self, graph: str, blocks: Sequence[np.ndarray]) -> Iterator[list[np.ndarray]]:
+        full = PREDICTION_BATCH if graph == "fit" else 0
+        padded = (np.pad(block, (0, max(0, full - len(block))), mode="edge") for block in blocks)
+        for block in self._stream(padded):
+            yield [each.numpy() for each in self._graphs[graph](*block)]
+
+    def _rate(self, graph: str, positions: Sequence[int] | np.ndarray) -> np.ndarray:
         blocks = in_blocks(np.asarray(positions), PREDICTION_BATCH)
-        return np.concatenate([step(*block).numpy().astype(np.float64) for block in self._stream(blocks)])
+        return np.concatenate([found for (found,) in self.compute(graph, blocks)]).astype(np.float64)
+
+    def _settle(self) -> None:
+        """Bring the network into the state by which it is to predict."""
 
     def _stream(self, blocks: Iterable[np.ndarray]) -> Iterator[Block]:
         """Read pairs that are to be predicted."""
+        self._settle()
         return self.pairs.stream(blocks)
 
     def _graph(self, use: Callable[[tf.Tensor, tf.Tensor], Any], network: keras.Model) -> Any:
         """A graph that predicts images and uses targets and predictions, for batches of any size."""
 
-        def step(images: tf.Tensor, targets: tf.Tensor) -> Any:
-            return use(targets, network(self.scaled(images), training=False))
+        def step(images: tf.Tensor, targets: tf.Tensor) -> list[tf.Tensor]:
+            found: list[tf.Tensor] = tf.nest.flatten(use(targets, network(self.scaled(images), training=False)))
+            return found
 
         return tf.function(step, input_signature=self._signature, autograph=False)
 
@@ -182,104 +220,3 @@ class Predictor:
 def in_blocks(positions: np.ndarray, size: int) -> list[np.ndarray]:
     """Positions in blocks of a size; the last one may be smaller."""
     return [positions[start : start + size] for start in range(0, len(positions), size)]
-
-
-def compare(targets: tf.Tensor, predicted: tf.Tensor) -> tf.Tensor:
-    """Sums for masks, or probabilities for labels, from which scores are computed: float32, a row a pair."""
-    if predicted.shape.rank == 2:
-        return _probabilities(targets, predicted)
-    if predicted.shape[-1] > 1:
-        return _count_classes(targets, predicted)
-    return _count(targets, predicted > MASK_THRESHOLD)
-
-
-def _measure(targets: tf.Tensor, predicted: tf.Tensor) -> list[tf.Tensor]:
-    """The result of `compare`; for masks of 0 and 1 also these sums of raw probabilities, and the spread of these."""
-    sums = [compare(targets, predicted)]
-    if predicted.shape[-1] > 1:
-        return sums
-    return [*sums, _count(targets, predicted), tf.math.reduce_std(predicted, axis=(1, 2))]
-
-
-def _count(masks: tf.Tensor, predicted: tf.Tensor) -> tf.Tensor:
-    """Sums over each pair's pixels of truth · predicted, truth, and predicted; float32 of shape (n, 3).
-
-    Sums of whole numbers below 2²⁴ are exact in float32.
-    """
-    truth, predicted = tf.cast(masks, tf.float32), tf.cast(predicted, tf.float32)
-    return tf.stack([tf.reduce_sum(x, axis=(1, 2, 3)) for x in (truth * predicted, truth, predicted)], axis=1)
-
-
-def _count_classes(masks: tf.Tensor, predicted: tf.Tensor) -> tf.Tensor:
-    """Pixels of each class in both masks, in the true and in the predicted one; float32 of shape (n, 3, classes)."""
-    classes = predicted.shape[-1]
-    truth, found = tf.cast(masks[..., 0], tf.int32), tf.argmax(predicted, axis=-1, output_type=tf.int32)
-    counted = truth != IGNORED
-    first = tf.range(tf.shape(truth)[0])[:, None, None] * classes
-    total = tf.shape(truth)[0] * classes
-
-    def count(of: tf.Tensor, where: tf.Tensor) -> tf.Tensor:
-        places = tf.where(where, first + of, -1)  # what has no place is left out of the sums
-        return tf.reshape(tf.math.unsorted_segment_sum(tf.ones_like(places), places, total), (-1, classes))
-
-    sums = (count(truth, counted & (truth == found)), count(truth, counted), count(found, counted))
-    return tf.cast(tf.stack(sums, axis=1), tf.float32)
-
-
-def _probabilities(labels: tf.Tensor, predicted: tf.Tensor) -> tf.Tensor:
-    """Probabilities of each image's class and of the likeliest other one; float32 of shape (n, 2)."""
-    true = tf.one_hot(labels[:, 0], predicted.shape[1])
-    return tf.stack([tf.reduce_sum(true * predicted, axis=1), tf.reduce_max((1 - true) * predicted, axis=1)], axis=1)
-
-
-def as_fit(sums: list[tf.Tensor], block: Block) -> Fit:
-    """The fit of a block from the result of `compare` or of `_measure`."""
-    arrays = [each.numpy().astype(np.float64) for each in sums]
-    if arrays[0].ndim == 3:
-        both, truth, predicted = np.moveaxis(arrays[0], 1, 0)
-        return ClassFit(both, predicted - both, truth - both)
-    if arrays[0].shape[1] == len(LabelFit._fields):
-        return LabelFit.from_table(arrays[0])
-    pixels = math.prod(block.targets.shape[1:])
-    if len(arrays) == 1:
-        return MaskFit(_as_counts(arrays[0], pixels))
-    return MaskFit(_as_counts(arrays[0], pixels), _as_counts(arrays[1], pixels), arrays[2][:, 0])
-
-
-def _as_counts(sums: np.ndarray, pixels: int) -> PixelCounts:
-    both, truth, predicted = sums.T
-    return PixelCounts(both, predicted - both, truth - both, pixels - truth - predicted + both)
-
-
-def _uncertainty(_: tf.Tensor, predicted: tf.Tensor) -> tf.Tensor:
-    if predicted.shape.rank == 2:
-        first, second = tf.unstack(tf.math.top_k(predicted, 2).values, axis=1)
-        return (1 - (first - second))[:, None]
-    if predicted.shape[-1] > 1:
-        return -tf.reduce_mean(tf.reduce_sum(tf.math.xlogy(predicted, predicted), axis=3, keepdims=True), axis=(1, 2))
-    entropy = tf.math.xlogy(predicted, predicted) + tf.math.xlogy(1 - predicted, 1 - predicted)
-    return -tf.reduce_mean(entropy, axis=(1, 2))
-
-
-def _error_norm(targets: tf.Tensor, predicted: tf.Tensor) -> tf.Tensor:
-    if predicted.shape[-1] == 1:
-        error = predicted - tf.cast(targets, tf.float32)
-    else:
-        truth = tf.one_hot(targets[..., 0], predicted.shape[-1])
-        error = (predicted - truth) * tf.reduce_sum(truth, axis=-1, keepdims=True)  # 0 where a pixel is ignored
-    axes = list(range(1, predicted.shape.rank))
-    return tf.sqrt(tf.reduce_sum(error**2, axis=axes))[:, None]
-
-
-def _pooled(_: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
-    features = tf.cast(features, tf.float32)
-    return features if features.shape.rank == 2 else tf.reduce_mean(features, axis=(1, 2))
-
-
-def _narrowest(network: keras.Model) -> keras.KerasTensor:
-    """The output that tells most about an image in the fewest numbers."""
-    if len(network.output_shape) == 2:
-        return network.layers[-1].input
-    outputs = [layer.output for layer in network.layers if len(layer.output.shape) == 4]
-    least = min(output.shape[1] for output in outputs)
-    return [output for output in outputs if output.shape[1] == least][-1]

@@ -53,6 +53,10 @@ class Learner(Protocol):
         """Scores of some pairs; float64 of shape (n,)."""
         ...
 
+    def expect(self, positions: Sequence[int] | np.ndarray) -> None:
+        """Take notice of the pairs that will be asked for next, block by block; other machines may begin with them."""
+        ...
+
     def verify(self, positions: Sequence[int] | np.ndarray) -> Verified:
         """Scores and fits of some pairs, bit for bit as stage ``evaluate`` would compute them."""
         ...

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from stages.pipeline.machine import count_from_environment, cpuinfo
+from stages.pipeline.machine import THREADS, count_from_environment, cpuinfo
 
 BFLOAT16_FLAGS = {"amx_bf16", "avx512_bf16"}
 BFLOAT16_COMPUTE_CAPABILITY = (8, 0)  # NVIDIA Ampere
@@ -21,7 +21,7 @@ def set_up_tensorflow() -> int:
     int
         The number of threads.
     """
-    threads = count_from_environment("TRAINCORE_THREADS")
+    threads = count_from_environment(THREADS)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # TensorFlow itself uses oneDNN only where the processor has instructions for neural networks (AVX512-VNNI and the
     # like). With AVX2 alone a training step of 50 pairs of 64×64 with 8 filters took 2.4 times as long without it.

@@ -9,7 +9,7 @@ import tensorflow as tf
 from stages.learning.augmentation import Augmentation, augment
 from stages.learning.averaging import MovingAverage
 from stages.learning.losses import LOSSES
-from stages.learning.predictor import compare
+from stages.learning.measures import compare
 from stages.networks.shared.saved import find_not_finite
 from stages.pairs.layout import Block
 from stages.pipeline.errors import UserError
@@ -53,7 +53,7 @@ class TrainingStep:
         self._rate = float(network.optimizer.learning_rate.numpy())
         self._graph = tf.function(self._train, input_signature=signature, autograph=False)
 
-    def __call__(self, block: Block, rate: float = 1.0, as_stored: int = 0) -> tuple[tf.Tensor, float]:
+    def __call__(self, block: Block, rate: float = 1.0, as_stored: int = 0) -> tuple[np.ndarray, float]:
         """Train once; the sums that scores are computed from, and the loss, both before the step and dropout on.
 
         The step is made at a share ``rate`` of the learning rate that the network was compiled with. All pairs but the
@@ -69,7 +69,7 @@ class TrainingStep:
         sums, loss = self._graph(*moved)
         if not np.isfinite(loss):
             raise self._diverged(f"the loss is {float(loss)}")
-        return sums, float(loss)
+        return sums.numpy(), float(loss)
 
     @property
     def count(self) -> int:

@@ -5,7 +5,7 @@ A perceptual hash of the whole image finds copies that were scaled, brightened o
 compared: phase correlation says how they lie on each other, the correlation of their common part how alike they are.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,13 +16,6 @@ CORNERS = 64  # of an image
 CORNER_PIXELS = 31  # side of the square around a corner that is hashed
 LEVELS = 4  # of the pyramid in which corners are looked for
 FLAT = 2.0  # standard deviation in grey levels; an image below it shows nothing to hash
-WHOLE_BITS = 16  # of a perceptual hash that have to be equal in one of its four parts
-MOST_WHOLE = 6  # bits of it that may differ
-CORNER_BYTES = 4  # of a hash of 32 that have to be equal in one of its eight parts
-CROWD = 64  # more images with one hash say nothing: a motif that repeats, as waves do
-VOTES = 3  # corners that have to agree on a shift
-SAME_PLACE = 8  # pixels within which corners are one
-AGREE = 3  # pixels by which the shifts of corners may differ
 PLAIN = 1e-3  # standard deviation of details; below it they come from rounding alone
 LEAST_OVERLAP = 0.2  # of the area; below it correlations are high by chance
 BLUR = 1.0  # pixels; compression changes much that is finer
@@ -51,17 +44,6 @@ class Marks(NamedTuple):
     image: np.ndarray
     place: np.ndarray
     corner: np.ndarray
-
-
-class Candidates(NamedTuple):
-    """Images that may be copies: two each, (k, 2); their shift, (k, 2), NaN where only the whole hashes agree.
-
-    ``crowds`` counts hashes that were passed over, since too many images share them.
-    """
-
-    images: np.ndarray
-    shifts: np.ndarray
-    crowds: int
 
 
 class Overlap(NamedTuple):
@@ -120,72 +102,6 @@ def joined(parts: Sequence[Marks]) -> Marks:
     owners = [part.image + start for part, start in zip(parts, starts[:-1].tolist(), strict=True)]
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
     return Marks(*columns)._replace(image=np.concatenate(owners).astype(np.int32))
-
-
-def candidates(marks: Marks) -> Candidates:
-    """Pairs of images whose hashes collide, the first before the second."""
-    whole, crowded_whole = _by_whole(marks)
-    cornered, shifts, crowded_corners = _by_corners(marks)
-    images = np.concatenate([cornered, whole])
-    shifts = np.concatenate([shifts, np.full((len(whole), 2), np.nan)])
-    _, first = np.unique(images, axis=0, return_index=True)  # of both, that with a shift
-    return Candidates(images[first], shifts[first], crowded_whole + crowded_corners)
-
-
-def _by_whole(marks: Marks) -> tuple[np.ndarray, int]:
-    """Pairs whose perceptual hashes differ in a few bits, and the number of hashes that were passed over."""
-    places = np.flatnonzero(~marks.flat)
-    hashes = marks.whole[places]
-    found, crowds = [], 0
-    for shift in range(0, 64, WHOLE_BITS):
-        collided, crowded = _collisions((hashes >> np.uint64(shift)) & np.uint64(2**WHOLE_BITS - 1))
-        crowds += crowded
-        differing = np.bitwise_count(hashes[collided[:, 0]] ^ hashes[collided[:, 1]])
-        found.append(collided[differing <= MOST_WHOLE])
-    return np.unique(places[np.concatenate(found)], axis=0), crowds
-
-
-def _by_corners(marks: Marks) -> tuple[np.ndarray, np.ndarray, int]:
-    """Pairs of which several corners agree on a shift, these shifts, and the number of hashes that were passed over."""
-    found, crowds = [], 0
-    for start in range(0, 32 - CORNER_BYTES + 1, CORNER_BYTES):
-        part = marks.corner[:, start : start + CORNER_BYTES].astype(np.uint32)
-        keys = part.astype(np.uint64) @ (np.uint64(256) ** np.arange(CORNER_BYTES, dtype=np.uint64))
-        collided, crowded = _collisions(keys)
-        crowds += crowded
-        found.append(collided[marks.image[collided[:, 0]] != marks.image[collided[:, 1]]])
-    corners = np.unique(np.concatenate(found), axis=0)
-    places = marks.place[corners]
-    pairs, agreed = [], []
-    for pair, group in _groups(marks.image[corners]):
-        shifts = places[group, 0] - places[group, 1]
-        middle = np.median(shifts, axis=0)
-        agreeing = group[(np.abs(shifts - middle) <= AGREE).all(axis=1)]
-        # A corner is found in several levels of the pyramid, which is one vote all the same.
-        if len(np.unique(places[agreeing, 0] // SAME_PLACE, axis=0)) >= VOTES:
-            pairs.append(pair)
-            agreed.append(middle)
-    return np.array(pairs, np.int64).reshape(-1, 2), np.array(agreed).reshape(-1, 2), crowds
-
-
-def _collisions(keys: np.ndarray) -> tuple[np.ndarray, int]:
-    """Pairs (k, 2) of positions with equal keys, the smaller first, and the number of keys that too many share."""
-    order = np.argsort(keys, kind="stable")
-    _, starts, counts = np.unique(keys[order], return_index=True, return_counts=True)
-    pairs = [np.empty((0, 2), np.int64)]
-    for count in range(2, CROWD + 1):
-        groups = order[starts[counts == count][:, None] + np.arange(count)]
-        first, second = np.triu_indices(count, 1)
-        pairs.append(np.stack([groups[:, first].ravel(), groups[:, second].ravel()], axis=1))
-    return np.concatenate(pairs), int((counts > CROWD).sum())
-
-
-def _groups(images: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Pairs of images that stand in a list often enough to have the votes, each with its places there."""
-    order = np.lexsort(images.T[::-1])
-    pairs, starts, counts = np.unique(images[order], axis=0, return_index=True, return_counts=True)
-    for place in np.flatnonzero(counts >= VOTES):
-        yield pairs[place], order[starts[place] : starts[place] + counts[place]]
 
 
 def overlap_of(first: np.ndarray, second: np.ndarray, shift: np.ndarray | None) -> Overlap | None:

@@ -7,6 +7,7 @@ same files, at about half a millisecond a chunk; a pool is hundreds of thousands
 """
 
 import os
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from stages.pipeline.files import cannot_read
 
 SHARD_BYTES = 64 * 2**20  # about the most that a shard takes
 CHECKSUM_BYTES = 4
+PARTIAL = ".partial"  # ends the name of a file that is not yet whole
 WRITE_BUFFER = 2**20  # many chunks a system call
 _zstd = numcodecs.Zstd(level=1)
 # A chunk is its encoded bytes and their checksum.
@@ -79,7 +81,8 @@ def _write_shard(path: Path, chunks: Iterable[bytes], slots: int, compression: s
     checksums: list[int] = []
     offset = 0
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
+    # A worker that was given up for dead may still be writing the same shard.
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}{PARTIAL}")
     with partial.open("wb", buffering=WRITE_BUFFER) as file:
         for slot, raw in enumerate(chunks):
             encoded = encode(raw)

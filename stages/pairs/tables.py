@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -14,6 +15,7 @@ from stages.pipeline.files import cannot_read
 
 HEADER = ["row", "order", "score", "epochs"]  # of the table of a core
 ORIGIN = ["file", "top", "left", "page"]
+LINES_AT_ONCE = 4096  # made of columns
 Value = TypeVar("Value")
 
 
@@ -109,9 +111,9 @@ def read_lines(path: Path, *columns: str) -> Iterator[Line]:
         raise UserError(f"{path}: not a table: {error}") from None
 
 
-def read_table(path: Path, *columns: str) -> list[dict[str, str]]:
-    """All lines of a table at once, as texts by their columns; parameters and errors are those of `read_lines`."""
-    return [line.texts for line in read_lines(path, *columns)]
+def read_table(path: Path, *columns: str, most: int | None = None) -> list[dict[str, str]]:
+    """The first lines of a table, or all, as texts by their columns; the rest is as of `read_lines`."""
+    return [line.texts for line in islice(read_lines(path, *columns), most)]
 
 
 def read_rows(path: Path, count: int, least: int = 1) -> np.ndarray:
@@ -135,10 +137,10 @@ def read_rows(path: Path, count: int, least: int = 1) -> np.ndarray:
     UserError
         If it is not a table of rows below ``count``, or names one of them twice.
     """
-    rows = [row for row, _ in _rows(path, count)]
+    rows = np.fromiter((row for row, _ in _rows(path, count)), np.int64)
     if len(rows) < least:
         raise UserError(f"{path}: {len(rows)} rows, expected at least {least}")
-    return np.array(rows, dtype=np.int64)
+    return rows
 
 
 def read_choices(path: Path, count: int) -> list[Choice]:
@@ -163,27 +165,34 @@ def read_leaks(path: Path, count: int) -> np.ndarray:
 
 def _rows(path: Path, count: int, *columns: str) -> Iterator[tuple[int, Line]]:
     """The lines of a table that names each row of the pool at most once, and these rows."""
-    line_of: dict[int, int] = {}
+    line_of = np.zeros(count, np.int64)
     for line in read_lines(path, "row", *columns):
         row = line.row("row", count)
-        if row in line_of:
+        if line_of[row]:
             raise UserError(f"{path}: row {row} stands in line {line_of[row]} and in line {line.number}")
         line_of[row] = line.number
         yield row, line
 
 
 def with_origins(
-    header: Sequence[str], lines: Sequence[Sequence[Any]], rows: Sequence[int] | np.ndarray, origins: Origins | None
-) -> tuple[list[str], list[list[Any]]]:
+    header: Sequence[str], lines: Iterable[Sequence[Any]], rows: Sequence[int] | np.ndarray, origins: Origins | None
+) -> tuple[list[str], Iterable[Sequence[Any]]]:
     """A table of some rows with the file, top, left and page of each, if they come from files."""
     if origins is None:
-        return [*header], [[*line] for line in lines]
-    tiles = origins.tiles[np.asarray(rows, dtype=np.int64)].tolist()
-    named = [[origins.files[file][0], *place] for file, *place in tiles]
-    return [*header, *ORIGIN], [[*line, *origin] for line, origin in zip(lines, named, strict=True)]
+        return [*header], lines
+    tiles = lines_of(*origins.tiles[np.asarray(rows, dtype=np.int64)].T)
+    named = ([origins.files[file][0], *place] for file, *place in tiles)
+    return [*header, *ORIGIN], ([*line, *origin] for line, origin in zip(lines, named, strict=True))
+
+
+def lines_of(*columns: np.ndarray) -> Iterator[tuple[Any, ...]]:
+    """The lines of a table of some columns, made while they are used; NaN becomes None."""
+    for start in range(0, len(columns[0]), LINES_AT_ONCE):
+        block = (column[start : start + LINES_AT_ONCE].tolist() for column in columns)
+        yield from zip(*([None if value != value else value for value in values] for values in block), strict=True)
 
 
 def write_csv(path: Path, header: Sequence[str], lines: Iterable[Sequence[Any]]) -> None:
     """Write a table; None is left empty."""
     with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows([header, *lines])
+        csv.writer(file, lineterminator="\n").writerows(chain([header], lines))

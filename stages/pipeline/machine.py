@@ -6,6 +6,7 @@ from pathlib import Path
 from stages.pipeline.errors import UserError
 
 CPUINFO = Path("/proc/cpuinfo")
+THREADS = "TRAINCORE_THREADS"  # of TensorFlow
 
 
 def cores() -> int:

@@ -3,14 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from threading import Thread
-from typing import Any
-
-from stages.pipeline.errors import UserError
 
 PR_SET_PDEATHSIG = 1  # of prctl(2)
 POLL_SECONDS = 1.0
@@ -39,37 +32,3 @@ def _watch(parent: int, with_signal: signal.Signals) -> None:
     while os.getppid() == parent:
         time.sleep(POLL_SECONDS)
     os.kill(os.getpid(), with_signal)
-
-
-@contextmanager
-def worker_processes(count: int, start: Callable[..., None], *arguments: Any) -> Iterator[ProcessPoolExecutor]:
-    """Worker processes that end with the stage.
-
-    Parameters
-    ----------
-    count : int
-        How many.
-    start : callable
-        Called in each before anything else, with the arguments that follow.
-
-    Raises
-    ------
-    UserError
-        If one of them is killed.
-    """
-    try:
-        with ProcessPoolExecutor(count, initializer=_start, initargs=(start, arguments)) as workers:
-            yield workers
-    except BrokenProcessPool:
-        raise UserError(
-            f"a worker process was killed, most often for lack of memory: {count} were at work, "
-            "environment variable TRAINCORE_WORKERS=1 needs least"
-        ) from None
-
-
-def _start(start: Callable[..., None], arguments: Sequence[Any]) -> None:
-    """Have this worker process leave interrupts to the stage, and end with it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    end_with_parent(signal.SIGKILL)
-    start(*arguments)

@@ -66,6 +66,7 @@ class Progress:
         """Go on with counting something else, from its start."""
         if unit != self._bar.unit:
             self._bar.unit = unit
+            self._bar.initial = 0
             self._bar.reset(total)
 
     def go_on(self, done: int) -> None:

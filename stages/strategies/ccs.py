@@ -24,7 +24,7 @@ def choose(learner: Learner, state: BudgetState, settings: Settings) -> Iterator
     """Rate pairs as strategy ``el2n`` does, draw from each stratum, then train a fresh network."""
     if not state.budget:
         yield from train_on_pool(settings.options.rating_epochs, learner, state)
-        yield from rate(learner.error_norm, state)
+        yield from rate(learner.error_norm, learner, state)
     yield from train_on(_drawn(state.ratings[:, 0], settings), learner, state, settings)
 
 

@@ -17,5 +17,5 @@ def choose(learner: Learner, state: BudgetState, settings: Settings) -> Iterator
     """Train on the pool for some epochs, rate, then train a fresh network on the worst predicted pairs."""
     if not state.budget:
         yield from train_on_pool(settings.options.rating_epochs, learner, state)
-        yield from rate(learner.error_norm, state)
+        yield from rate(learner.error_norm, learner, state)
     yield from train_on(highest(state.ratings[:, 0], settings), learner, state, settings)

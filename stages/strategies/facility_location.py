@@ -21,7 +21,7 @@ NEIGHBOURS = 256  # to which a pair is compared: memory grows with the pool, not
 def choose(learner: Learner, state: BudgetState, settings: Settings) -> Iterator[BudgetState]:
     """Choose in the space of the seed network's features, then train a fresh network."""
     if not state.budget:
-        yield from rate(learner.features, state)
+        yield from rate(learner.features, learner, state)
     yield from train_on(_representatives(state.ratings, settings.budget.count), learner, state, settings)
 
 

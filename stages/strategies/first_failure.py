@@ -196,7 +196,9 @@ def scan(learner: Learner, walk: Walk, settings: Settings) -> None:
 
 def check(learner: Learner, walk: Walk, settings: Settings) -> None:
     """Test the next pairs of a further pass; one that fails is learnt, and tested again before the pass goes on."""
-    block = _order_of_pass(walk)[walk.checked : walk.checked + PREDICTION_BATCH]
+    left = _order_of_pass(walk)[walk.checked :]
+    learner.expect(left)
+    block = left[:PREDICTION_BATCH]
     scores = learner.verify(block).scores
     walk.pairs_scored += len(block)
     failures = np.flatnonzero(scores < settings.bar)

@@ -22,7 +22,7 @@ class Options(Section):
 def choose(learner: Learner, state: BudgetState, settings: Settings) -> Iterator[BudgetState]:
     """Look at all masks, draw, then train a fresh network."""
     if not state.budget:
-        yield from rate(learner.shapes, state)
+        yield from rate(learner.shapes, learner, state)
     yield from train_on(_drawn(state.ratings[:, 0] > 0, settings), learner, state, settings)
 
 

@@ -29,7 +29,7 @@ def choose(learner: Learner, state: BudgetState, settings: Settings) -> Iterator
         epochs = settings.options.rating_epochs
         for epoch in range(epochs):
             yield from train_on_pool(epoch + 1, learner, state)
-            yield from rate(score, state, epoch, epochs)
+            yield from rate(score, learner, state, epoch, epochs)
     yield from train_on(highest(_forgotten(state, settings), settings), learner, state, settings)
 
 

@@ -15,7 +15,7 @@ Options = NoOptions
 def choose(learner: Learner, state: BudgetState, settings: Settings) -> Iterator[BudgetState]:
     """Choose in the space of the seed network's features, from the seed pairs on, then train a fresh network."""
     if not state.budget:
-        yield from rate(learner.features, state)
+        yield from rate(learner.features, learner, state)
     yield from train_on(_spread(state.ratings, settings.seeds, settings.budget.count), learner, state, settings)
 
 

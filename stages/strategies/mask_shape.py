@@ -13,5 +13,5 @@ Options = NoOptions
 def choose(learner: Learner, state: BudgetState, settings: Settings) -> Iterator[BudgetState]:
     """Measure all masks, then train a fresh network on those of the highest shape complexity, summed over objects."""
     if not state.budget:
-        yield from rate(learner.shapes, state)
+        yield from rate(learner.shapes, learner, state)
     yield from train_on(highest(state.ratings[:, 1], settings), learner, state, settings)

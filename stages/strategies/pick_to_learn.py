@@ -123,6 +123,7 @@ def begin_pass(state: Picks, settings: Settings) -> None:
 
 def scan(learner: Learner, state: Picks, settings: Settings) -> None:
     """Test the next pairs, up to the failure that makes a round due; the scores behind it are thrown away."""
+    learner.expect(state.queue)
     block = state.queue[:PREDICTION_BATCH]
     scores, closeness, fits = learner.verify(block)
     state.pairs_scored += len(block)

@@ -13,5 +13,5 @@ Options = NoOptions
 def choose(learner: Learner, state: BudgetState, settings: Settings) -> Iterator[BudgetState]:
     """Rate all pairs with the seed network, then train a fresh one on the most uncertain."""
     if not state.budget:
-        yield from rate(learner.uncertainty, state)
+        yield from rate(learner.uncertainty, learner, state)
     yield from train_on(highest(state.ratings[:, 0], settings), learner, state, settings)

@@ -15,12 +15,14 @@ from typing import Any
 
 from stages.pairs.tables import read_table
 from stages.pipeline import paths
+from stages.pipeline.cluster import SCHEDULER
 from stages.pipeline.errors import UserError
 from stages.pipeline.files import atomic, read_metrics
-from stages.pipeline.machine import cores, count_from_environment
+from stages.pipeline.machine import THREADS, cores, count_from_environment
 from stages.pipeline.params import validation
 from stages.pipeline.params.yaml import read_yaml
 from stages.pipeline.processes import end_with_parent
+from stages.pipeline.workers import itself, workers
 from stages.studies.definitions import FILES, SHARES, Run, reference_in
 from stages.studies.results import CORES, Result, digest_of_core, has_core, read_results, record, result_of
 
@@ -77,27 +79,31 @@ def _run_experiments(ready: Sequence[Run], runs: Mapping[str, Run]) -> set[str]:
     for number in range(min(count, len(ready))):
         clones.put(_clone(number))
 
+    threads = os.environ.get(THREADS, str(max(1, cores() // count)))
+
     def work(run: Run) -> Result:
         clone = clones.get()
         try:
-            return _experiment(run, runs, clone, max(1, cores() // count))
+            result: Result = running.submit(_experiment, (run, clone, threads)).result()
+            return result
         finally:
             clones.put(clone)
 
     failed = set()
-    jobs = ThreadPoolExecutor(count)
-    try:
-        waiting = {jobs.submit(work, run): run for run in ready}
-        for done in as_completed(waiting):
-            run = waiting[done]
-            try:
-                record(run, done.result())
-                print(f"{run.name}: done", flush=True)
-            except UserError as error:
-                failed.add(run.name)
-                print(f"{run.name}: {error}", flush=True)
-    finally:
-        jobs.shutdown(cancel_futures=True)
+    with workers(None, itself, runs) as running:
+        jobs = ThreadPoolExecutor(count)
+        try:
+            waiting = {jobs.submit(work, run): run for run in ready}
+            for done in as_completed(waiting):
+                run = waiting[done]
+                try:
+                    record(run, done.result())
+                    print(f"{run.name}: done", flush=True)
+                except UserError as error:
+                    failed.add(run.name)
+                    print(f"{run.name}: {error}", flush=True)
+        finally:
+            jobs.shutdown(cancel_futures=True)
     return failed
 
 
@@ -115,11 +121,13 @@ def _clone(number: int) -> Path:
     return clone
 
 
-def _experiment(run: Run, runs: Mapping[str, Run], clone: Path, threads: int) -> Result:
+def _experiment(runs: Mapping[str, Run], job: tuple[Run, Path, str]) -> Result:
     """Run an experiment in a clone, fetch it from there, and keep its core if other runs need it; its result.
 
     Training that diverges is a result, too.
     """
+    run, clone, threads = job
+    variables = {THREADS: threads, SCHEDULER: ""}  # a worker that runs it cannot wait for others
     commit = _call("git", "rev-parse", "HEAD").strip()
     _call("git", "fetch", "--quiet", "origin", commit, folder=clone)
     _call("git", "checkout", "--quiet", "--force", "--detach", commit, folder=clone)
@@ -130,9 +138,7 @@ def _experiment(run: Run, runs: Mapping[str, Run], clone: Path, threads: int) ->
     settings = [f"--set-param={key}={_literal(resolve(value, runs))}" for key, value in run.changes.items()]
     result = {"changes": run.changes, "cores": {name: digest_of_core(name) for name in sorted(run.needs)}}
     try:
-        _call(
-            "dvc", "exp", "run", "--name", run.name, *settings, "evaluate", folder=clone, TRAINCORE_THREADS=str(threads)
-        )
+        _call("dvc", "exp", "run", "--name", run.name, *settings, "evaluate", folder=clone, **variables)
     except UserError as error:
         if "training diverged" not in str(error):
             raise
@@ -198,7 +204,7 @@ def _call(*words: str, folder: Path = Path(), **variables: str) -> str:
     result = subprocess.run(
         words,
         cwd=folder,
-        env={**variables, **os.environ},
+        env={**os.environ, **variables},
         capture_output=True,
         text=True,
         check=False,

@@ -4,11 +4,12 @@ import sys
 
 from tests.benchmarks.alone import measure_alone
 
-BENCHMARKS = ("generation", "steps", "selection", "memory", "policy", "airbus", "store", "triage")
+BENCHMARKS = ("generation", "steps", "selection", "memory", "policy", "airbus", "store", "triage", "cluster")
 BY_NAME_ONLY = {
     "policy",  # compares results, not times: twelve whole pipelines
     "airbus",  # has nothing plain beside it
     "store",  # the same
+    "cluster",  # many minutes
     "triage",  # tells about the run that is in data/, models/ and metrics/
 }
 

@@ -63,7 +63,7 @@ def _learner(policy: Any) -> Any:
 def _our_calls(learner: Any, policy: str, images: np.ndarray, masks: np.ndarray) -> dict[str, Callable[[], object]]:
     return {
         f"train {policy}": lambda: learner._train_step(Block(images, masks))[1],
-        f"predict {policy}": lambda: learner._predict_step(images, masks)[0].numpy(),
+        f"predict {policy}": lambda: learner._graphs["fit"](images, masks)[0].numpy(),
     }
 
 

@@ -73,7 +73,11 @@ def start(pool: Pool, settings: Settings) -> BudgetState:
 
 
 def rate(
-    rating: Callable[[Sequence[int]], np.ndarray], state: BudgetState, sweep: int = 0, sweeps: int = 1
+    rating: Callable[[Sequence[int]], np.ndarray],
+    learner: Learner,
+    state: BudgetState,
+    sweep: int = 0,
+    sweeps: int = 1,
 ) -> Iterator[BudgetState]:
     """Rate all pairs of the pool, block by block, unless that is done.
 
@@ -81,6 +85,8 @@ def rate(
     ----------
     rating : callable
         From n positions to their ratings, shape (n, m).
+    learner : Learner
+        Whose network rates.
     state : BudgetState
         The state; its ratings are filled in.
     sweep, sweeps : int
@@ -89,6 +95,7 @@ def rate(
     while state.rated < (sweep + 1) * state.pool:
         begin = state.rated - sweep * state.pool
         block = range(begin, min(begin + PREDICTION_BATCH, state.pool))
+        learner.expect(range(begin, state.pool))
         found = rating(block)
         if not state.rated:
             state.ratings = np.empty((sweeps * state.pool, found.shape[1]), np.float32)
