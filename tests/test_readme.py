@@ -99,6 +99,8 @@ ELSEWHERE = {
     "python -m tests.benchmarks airbus": "minutes of full load",
     "python -m tests.benchmarks policy": "hours of full load",
     "python -m tests.benchmarks store": "minutes of full load",
+    "python -m tests.benchmarks cluster": "many minutes of full load",
+    "python -m tests.benchmarks scale": "an hour of full load",
     "python -m tests.benchmarks triage": "needs the full run",
     "python -m tests.wrong_masks": "an hour of full load",
     "python -m tests.labelling_loop": "an hour of full load; tests/test_labelling_loop.py has a small one",

@@ -4,12 +4,13 @@ import sys
 
 from tests.benchmarks.alone import measure_alone
 
-BENCHMARKS = ("generation", "steps", "selection", "memory", "policy", "airbus", "store", "triage", "cluster")
+BENCHMARKS = ("generation", "steps", "selection", "memory", "policy", "airbus", "store", "triage", "cluster", "scale")
 BY_NAME_ONLY = {
     "policy",  # compares results, not times: twelve whole pipelines
     "airbus",  # has nothing plain beside it
     "store",  # the same
     "cluster",  # many minutes
+    "scale",  # an hour
     "triage",  # tells about the run that is in data/, models/ and metrics/
 }
 
@@ -20,8 +21,7 @@ def main(names: list[str]) -> None:
         sys.exit(f"benchmark is {unknown[0]!r}, allowed are {', '.join(BENCHMARKS)}")
     chosen = names or [name for name in BENCHMARKS if name not in BY_NAME_ONLY]
     for name in chosen:
-        rows = measure_alone(name)
-        print("\n".join(["", "| what | plain | ours | ratio |", "|---|---|---|---|", *rows]), flush=True)
+        print("\n".join(["", *measure_alone(name)]), flush=True)
 
 
 if __name__ == "__main__":

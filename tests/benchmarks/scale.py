@@ -1,0 +1,93 @@
+"""Time, memory and disk of stages as the pool grows from 1,000 to 1,000,000 pairs of 32×32."""
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+from tests.project import environment, make_small_project, succeed
+
+HEADER = "| stage | pairs | seconds | processor seconds | MB of the stage | MB of a worker | kB of disk a pair |"
+COUNTS = (1_000, 10_000, 100_000, 1_000_000)
+PARAMS = {
+    "dataset": {"image_size": 32, "test_count": 100, "radius_min": 4, "radius_max": 8},
+    "network": {"name": "tiny"},
+    "seed_training": {"count": 4, "batch_size": 4},
+    # So that `evaluate` has the whole pool to score.
+    "select": {"strategy": "random", "batch_size": 8, "budget": {"count": 20, "steps": 5}},
+    "judge": {"folds": 0},
+}
+STAGES = ["generate train", "audit", "evaluate"]
+BEFORE = {"audit": ["generate test"], "evaluate": ["train_seed", "select", "judge"]}
+DISK = {"generate train": "data/train.zarr", "audit": ".traincore", "evaluate": "data/suspects.csv"}
+POLL_SECONDS = 0.2
+
+
+class Use(NamedTuple):
+    """What a stage took: seconds of the clock and of processors, and the most bytes of memory and on the disk."""
+
+    seconds: float
+    processor: float
+    stage: int
+    worker: int
+    disk: int
+
+
+def measure() -> list[str]:
+    rows = []
+    for count in COUNTS:
+        with tempfile.TemporaryDirectory() as folder:
+            dataset = {**PARAMS["dataset"], "train_count": count}  # type: ignore[dict-item]
+            project = make_small_project(Path(folder), {**PARAMS, "dataset": dataset})
+            for words in STAGES:
+                for before in BEFORE.get(words, []):
+                    succeed(project, *_command(before))
+                use = _measured(project, words)
+                rows.append(
+                    f"| {words} | {count:,} | {use.seconds:.1f} | {use.processor:.1f} | {use.stage / 1e6:.0f} | "
+                    f"{use.worker / 1e6:.0f} | {use.disk / count / 1e3:.2f} |"
+                )
+                print(rows[-1], file=sys.stderr, flush=True)
+    return rows
+
+
+def _command(words: str) -> list[str]:
+    name, *item = words.split()
+    return [sys.executable, "-m", f"stages.{name}", *item]
+
+
+def _measured(project: Path, words: str) -> Use:
+    """Run a stage, and look at its processes and files while it runs."""
+    begun, disk = time.monotonic(), project / DISK[words]
+    process = psutil.Popen(_command(words), cwd=project, env=environment(), stderr=subprocess.DEVNULL)
+    memory: dict[int, int] = {}
+    processor: dict[int, float] = {}
+    most = 0
+    while process.poll() is None:
+        try:
+            for each in (process, *process.children(recursive=True)):
+                memory[each.pid] = max(memory.get(each.pid, 0), each.memory_info().rss)
+                processor[each.pid] = sum(each.cpu_times()[:2])
+        except psutil.Error:  # it has just ended
+            pass
+        if words == "audit":
+            most = max(most, _bytes(disk))
+        time.sleep(POLL_SECONDS)
+    assert process.returncode == 0, words
+    stage = memory.pop(process.pid)
+    seconds = time.monotonic() - begun
+    return Use(seconds, sum(processor.values()), stage, max(memory.values(), default=0), most or _bytes(disk))
+
+
+def _bytes(path: Path) -> int:
+    total = 0
+    for each in [path, *path.rglob("*")]:
+        try:
+            total += each.stat().st_size if each.is_file() else 0
+        except FileNotFoundError:  # removed meanwhile
+            continue
+    return total
