@@ -1,9 +1,11 @@
 """Time, memory and disk of stages as the pool grows from 1,000 to 1,000,000 pairs of 32×32."""
 
+import os
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,10 +86,11 @@ def _measured(project: Path, words: str) -> Use:
 
 
 def _bytes(path: Path) -> int:
+    if path.is_file():
+        return path.stat().st_size
     total = 0
-    for each in [path, *path.rglob("*")]:
-        try:
-            total += each.stat().st_size if each.is_file() else 0
-        except FileNotFoundError:  # removed meanwhile
-            continue
+    for folder, _, names in os.walk(path):
+        for name in names:
+            with suppress(FileNotFoundError):  # removed meanwhile
+                total += Path(folder, name).stat().st_size
     return total
