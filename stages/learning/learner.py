@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from stages.learning.averaging import MovingAverage, RunningAverage
+from stages.learning.devices import on_all_devices
 from stages.learning.optimizers import Adam
 from stages.learning.predictor import Predictor, as_fit, in_blocks
 from stages.learning.protocol import PREDICTION_BATCH, Epoch, Verified
@@ -77,10 +78,11 @@ class Learner(Predictor):
     def new(cls, pairs: Pairs, params: Params, batch_size: int, plain: bool = False) -> Self:
         """A learner with fresh weights; ``network`` and ``training`` of the parameters are used."""
         policy = precision_policy(params.training.precision_policy)
-        network = build_network(params.network, pairs.layout, policy, params.training.seed)
-        network.compile(optimizer=Adam(params.training.learning_rate))
-        network.optimizer.build(network.trainable_variables)
-        return cls(network, pairs, params, batch_size, plain)
+        with on_all_devices():
+            network = build_network(params.network, pairs.layout, policy, params.training.seed)
+            network.compile(optimizer=Adam(params.training.learning_rate))
+            network.optimizer.build(network.trainable_variables)
+            return cls(network, pairs, params, batch_size, plain)
 
     @classmethod
     def load(cls, path: Path, pairs: Pairs, params: Params, batch_size: int) -> Self:
@@ -92,7 +94,8 @@ class Learner(Predictor):
             If there is no such file, or it is not a network with an optimizer.
         """
         keras.utils.set_random_seed(params.training.seed % 2**32)  # of dropout in a network of one's own
-        return cls(load_with_optimizer(path), pairs, params, batch_size)
+        with on_all_devices():
+            return cls(load_with_optimizer(path), pairs, params, batch_size)
 
     def take_over(self, path: Path) -> None:
         """Go on from a saved network of the same build: its weights, and the state of its optimizer.

@@ -89,7 +89,8 @@ class Predictor:
         if not len(positions):
             return np.empty((0, *self.network.output_shape[1:]), np.float32)
         (block,) = self._stream([np.asarray(positions)])
-        return np.asarray(self.network.predict_on_batch(self.scaled(block.images)))
+        predicted = np.asarray(self.network.predict_on_batch(self.scaled(block.images)))
+        return predicted[: len(positions)]  # where there are several devices, Keras has each predict the whole batch
 
     def views(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
         """What is drawn of predictions, which is little.

@@ -87,10 +87,21 @@ def precision_policy(wanted: str) -> str:
 
 
 def processor() -> str:
-    """The processor's name, or the GPU's where there is one."""
+    """The processor's name, or the GPU's where there is one, with their number where there are several."""
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
-        return str(tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU"))
-    return cpuinfo("model name") or platform.processor() or platform.machine()
+        name = str(tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU"))
+    else:
+        name = cpuinfo("model name") or platform.processor() or platform.machine()
+    count = len(devices())
+    return f"{count} × {name}" if count > 1 else name
+
+
+def devices() -> list[str]:
+    """Names of the devices to train on: of all GPUs, or else of the processor."""
+    import tensorflow as tf
+
+    found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    return [device.name for device in found]

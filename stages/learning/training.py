@@ -8,8 +8,11 @@ import tensorflow as tf
 
 from stages.learning.augmentation import Augmentation, augment
 from stages.learning.averaging import MovingAverage
+from stages.learning.devices import strategy
 from stages.learning.losses import LOSSES
 from stages.learning.predictor import compare
+from stages.networks.shared.layers import splitting
+from stages.networks.shared.parts import Part
 from stages.networks.shared.saved import find_not_finite
 from stages.pairs.layout import Block
 from stages.pipeline.errors import UserError
@@ -51,7 +54,9 @@ class TrainingStep:
         self._augmentation: Augmentation = "none" if plain else params.augmentation
         self._scaled = scaled
         self._rate = float(network.optimizer.learning_rate.numpy())
-        self._graph = tf.function(self._train, input_signature=signature, autograph=False)
+        self._strategy = strategy()
+        step = self._train if self._strategy is None else self._train_on_devices
+        self._graph = tf.function(step, input_signature=signature, autograph=False)
 
     def __call__(self, block: Block, rate: float = 1.0, as_stored: int = 0) -> tuple[tf.Tensor, float]:
         """Train once; the sums that scores are computed from, and the loss, both before the step and dropout on.
@@ -81,9 +86,21 @@ class TrainingStep:
         if find_not_finite(variables) is not None:
             raise self._diverged("a weight is not finite")
 
-    def _train(self, images: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _train_on_devices(self, images: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Train on each device, with a part of the batch; each has the loss of the whole, and the sum of the gradients."""
+        part = Part(tf.shape(images)[0])
+        with splitting(self._network, part):
+            results = self._strategy.run(self._train, (images, targets, part))
+        return tuple(self._strategy.experimental_local_results(each)[0] for each in results)
+
+    def _train(
+        self, images: tf.Tensor, targets: tf.Tensor, part: Part | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as tape:
-            predicted = self._network(self._scaled(images), training=True)
+            if part is None:
+                predicted = self._network(self._scaled(images), training=True)
+            else:
+                predicted = part.join(self._network(self._scaled(part.take(images)), training=True))
             loss = self._loss(targets, predicted)
         variables = self._network.trainable_variables
         self._network.optimizer.apply(tape.gradient(loss, variables), variables)

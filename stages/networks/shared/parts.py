@@ -1,0 +1,49 @@
+"""Parts of a training batch, one for each of several devices."""
+
+import tensorflow as tf
+
+
+class Part:
+    """The part of a batch that the device at hand has; in a function that `tf.distribute.Strategy.run` calls.
+
+    All devices have as many rows, since the slowest one decides how long a step takes. What the last ones have too much
+    repeats the last pair, and counts for nothing.
+
+    Parameters
+    ----------
+    pairs : Tensor of int32, shape ()
+        Pairs of the whole batch, at least 1.
+    """
+
+    def __init__(self, pairs: tf.Tensor) -> None:
+        self.pairs = pairs
+
+    def take(self, batch: tf.Tensor) -> tf.Tensor:
+        """The rows of a whole batch that are this device's."""
+        devices = tf.distribute.get_replica_context().num_replicas_in_sync
+        count = (self.pairs + devices - 1) // devices
+        return tf.gather(batch, tf.minimum(_place() * count + tf.range(count), self.pairs - 1))
+
+    def first(self, part: tf.Tensor) -> tf.Tensor:
+        """The row of the whole batch that a part begins with."""
+        return _place() * tf.shape(part)[0]
+
+    def counted(self, part: tf.Tensor) -> tf.Tensor:
+        """1 for rows that count and 0 for others; float32, of as many axes as the part."""
+        rows = self.first(part) + tf.range(tf.shape(part)[0])
+        return tf.reshape(tf.cast(rows < self.pairs, tf.float32), [-1] + [1] * (part.shape.rank - 1))
+
+    def total(self, value: tf.Tensor) -> tf.Tensor:
+        """The sum of a value over all devices; gradients flow through it to each of them."""
+        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
+
+    def join(self, part: tf.Tensor) -> tf.Tensor:
+        """The whole batch from the parts of all devices; gradients flow to this device's part alone."""
+        gathered = tf.stop_gradient(tf.distribute.get_replica_context().all_gather(part, axis=0))
+        first = self.first(part)
+        return tf.concat([gathered[:first], part, gathered[first + tf.shape(part)[0] :]], axis=0)[: self.pairs]
+
+
+def _place() -> tf.Tensor:
+    """The device's number among all, from 0 on."""
+    return tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int32)
