@@ -1,7 +1,7 @@
 """A network with its optimizer that learns pairs of a set."""
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Self
 
@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from stages.learning.averaging import MovingAverage, RunningAverage
-from stages.learning.devices import on_all_devices
+from stages.learning.devices import devices
 from stages.learning.optimizers import Adam
 from stages.learning.predictor import Predictor, as_fit, in_blocks
 from stages.learning.protocol import PREDICTION_BATCH, Epoch, Verified
@@ -61,6 +61,10 @@ class Learner(Predictor):
     def __init__(
         self, network: keras.Model, pairs: Pairs, params: Params, batch_size: int, plain: bool = False
     ) -> None:
+        together = devices()
+        if together:
+            facts = {"layout": asdict(pairs.layout), "training": params.training.model_dump()}
+            network = together.spread(network, **facts)
         self._moving = MovingAverage(network, params.training.average)
         super().__init__(self._moving.network, pairs)
         self.trained = network
@@ -78,11 +82,10 @@ class Learner(Predictor):
     def new(cls, pairs: Pairs, params: Params, batch_size: int, plain: bool = False) -> Self:
         """A learner with fresh weights; ``network`` and ``training`` of the parameters are used."""
         policy = precision_policy(params.training.precision_policy)
-        with on_all_devices():
-            network = build_network(params.network, pairs.layout, policy, params.training.seed)
-            network.compile(optimizer=Adam(params.training.learning_rate))
-            network.optimizer.build(network.trainable_variables)
-            return cls(network, pairs, params, batch_size, plain)
+        network = build_network(params.network, pairs.layout, policy, params.training.seed)
+        network.compile(optimizer=Adam(params.training.learning_rate))
+        network.optimizer.build(network.trainable_variables)
+        return cls(network, pairs, params, batch_size, plain)
 
     @classmethod
     def load(cls, path: Path, pairs: Pairs, params: Params, batch_size: int) -> Self:
@@ -94,8 +97,7 @@ class Learner(Predictor):
             If there is no such file, or it is not a network with an optimizer.
         """
         keras.utils.set_random_seed(params.training.seed % 2**32)  # of dropout in a network of one's own
-        with on_all_devices():
-            return cls(load_with_optimizer(path), pairs, params, batch_size)
+        return cls(load_with_optimizer(path), pairs, params, batch_size)
 
     def take_over(self, path: Path) -> None:
         """Go on from a saved network of the same build: its weights, and the state of its optimizer.

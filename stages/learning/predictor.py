@@ -89,8 +89,7 @@ class Predictor:
         if not len(positions):
             return np.empty((0, *self.network.output_shape[1:]), np.float32)
         (block,) = self._stream([np.asarray(positions)])
-        predicted = np.asarray(self.network.predict_on_batch(self.scaled(block.images)))
-        return predicted[: len(positions)]  # where there are several devices, Keras has each predict the whole batch
+        return np.asarray(self.network.predict_on_batch(self.scaled(block.images)))
 
     def views(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
         """What is drawn of predictions, which is little.

@@ -1,12 +1,15 @@
 """TensorFlow: its threads, its kernels, its precision."""
 
+import json
 import os
 import platform
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
+from stages.pipeline.errors import UserError
 from stages.pipeline.machine import count_from_environment, cpuinfo
 
 BFLOAT16_FLAGS = {"amx_bf16", "avx512_bf16"}
@@ -87,7 +90,7 @@ def precision_policy(wanted: str) -> str:
 
 
 def processor() -> str:
-    """The processor's name, or the GPU's where there is one, with their number where there are several."""
+    """The processor's name, or the GPU's where there is one, after their number where there are several."""
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
@@ -95,13 +98,64 @@ def processor() -> str:
         name = str(tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU"))
     else:
         name = cpuinfo("model name") or platform.processor() or platform.machine()
-    count = len(devices())
+    found = gpus or tf.config.list_physical_devices("CPU")
+    here = sum(len(tf.config.get_logical_device_configuration(each) or [None]) for each in found)
+    count = machines().count * here
     return f"{count} × {name}" if count > 1 else name
 
 
-def devices() -> list[str]:
-    """Names of the devices to train on: of all GPUs, or else of the processor."""
-    import tensorflow as tf
+class Machines(NamedTuple):
+    """Number of the machines that train together, and this one's place among them, from 0 on."""
 
-    found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-    return [device.name for device in found]
+    count: int
+    index: int
+
+
+def machines() -> Machines:
+    """The machines that the environment variable ``TF_CONFIG`` names; this one alone if it is not set.
+
+    Raises
+    ------
+    UserError
+        If it does not name workers, and this machine as one of them.
+    """
+    text = os.environ.get("TF_CONFIG", "")
+    if not text:
+        return Machines(1, 0)
+    try:
+        config = json.loads(text)
+        (names,), task = config["cluster"].values(), config["task"]
+        found = Machines(len(names), range(len(names))[task["index"]])
+        if [*config["cluster"], task["type"]] != ["worker", "worker"]:
+            raise ValueError
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        raise UserError(
+            f"environment variable TF_CONFIG is {text!r}, allowed is "
+            '{"cluster": {"worker": ["HOST:PORT", …]}, "task": {"type": "worker", "index": 0}}'
+        ) from None
+    return found
+
+
+def set_up_training() -> int:
+    """Set up TensorFlow for a stage that trains, and wait for the machines that train with this one.
+
+    Returns
+    -------
+    int
+        The number of threads.
+
+    Raises
+    ------
+    UserError
+        If this is not the first of several machines.
+    """
+    if machines().index:
+        raise UserError(
+            f"TF_CONFIG says that this is machine {machines().index}, and stages run on machine 0; "
+            "here `python -m stages.follow` takes part in its training"
+        )
+    threads = set_up_tensorflow()
+    from stages.learning.devices import devices
+
+    devices()
+    return threads

@@ -44,6 +44,18 @@ class Part:
         return tf.concat([gathered[:first], part, gathered[first + tf.shape(part)[0] :]], axis=0)[: self.pairs]
 
 
+def from_first(*tensors: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """Tensors as the first device has them: float32, or whole numbers below 2⁵³."""
+    here = tf.distribute.get_replica_context()
+    sent: dict[int, tf.Tensor] = {}
+    for kind in (tf.float32, tf.float64):  # one message each
+        of_kind = [n for n, each in enumerate(tensors) if (each.dtype in (tf.float32, tf.uint8)) == (kind == tf.float32)]
+        own = [tf.where(_place() == 0, tf.cast(tensors[n], kind), 0) for n in of_kind]  # elsewhere there may be NaN
+        if own:
+            sent |= zip(of_kind, here.all_reduce(tf.distribute.ReduceOp.SUM, own), strict=True)
+    return tuple(tf.cast(sent[n], each.dtype) for n, each in enumerate(tensors))
+
+
 def _place() -> tf.Tensor:
     """The device's number among all, from 0 on."""
     return tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int32)
