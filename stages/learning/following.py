@@ -21,5 +21,8 @@ def step_of(network: keras.Model, facts: dict[str, Any]) -> Callable[[int], None
         TrainingParams.model_validate(facts["training"]),
         True,
         lambda images: tf.cast(images, tf.float32) / layout.scale,
-        [tf.TensorSpec((None, *layout.image_shape), layout.dtype), tf.TensorSpec((None, *layout.target_shape), tf.uint8)],
+        [
+            tf.TensorSpec((None, *layout.image_shape), layout.dtype),
+            tf.TensorSpec((None, *layout.target_shape), tf.uint8),
+        ],
     ).follow

@@ -1,7 +1,7 @@
 """A network with its optimizer that learns pairs of a set."""
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Self
 
@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from stages.learning.averaging import MovingAverage, RunningAverage
-from stages.learning.devices import devices
+from stages.learning.devices import on_all_devices
 from stages.learning.optimizers import Adam
 from stages.learning.predictor import Predictor, as_fit, in_blocks
 from stages.learning.protocol import PREDICTION_BATCH, Epoch, Verified
@@ -61,13 +61,9 @@ class Learner(Predictor):
     def __init__(
         self, network: keras.Model, pairs: Pairs, params: Params, batch_size: int, plain: bool = False
     ) -> None:
-        together = devices()
-        if together:
-            facts = {"layout": asdict(pairs.layout), "training": params.training.model_dump()}
-            network = together.spread(network, **facts)
+        self.trained = network = on_all_devices(network, pairs.layout, params.training)
         self._moving = MovingAverage(network, params.training.average)
         super().__init__(self._moving.network, pairs)
-        self.trained = network
         self.batch_size = batch_size
         self.after_batch: Callable[[], None] = lambda: None
         self._under_way: EpochUnderWay | None = None

@@ -1,14 +1,13 @@
 """TensorFlow: its threads, its kernels, its precision."""
 
-import json
 import os
 import platform
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
+from stages.learning.cluster import machines
 from stages.pipeline.errors import UserError
 from stages.pipeline.machine import count_from_environment, cpuinfo
 
@@ -102,38 +101,6 @@ def processor() -> str:
     here = sum(len(tf.config.get_logical_device_configuration(each) or [None]) for each in found)
     count = machines().count * here
     return f"{count} × {name}" if count > 1 else name
-
-
-class Machines(NamedTuple):
-    """Number of the machines that train together, and this one's place among them, from 0 on."""
-
-    count: int
-    index: int
-
-
-def machines() -> Machines:
-    """The machines that the environment variable ``TF_CONFIG`` names; this one alone if it is not set.
-
-    Raises
-    ------
-    UserError
-        If it does not name workers, and this machine as one of them.
-    """
-    text = os.environ.get("TF_CONFIG", "")
-    if not text:
-        return Machines(1, 0)
-    try:
-        config = json.loads(text)
-        (names,), task = config["cluster"].values(), config["task"]
-        found = Machines(len(names), range(len(names))[task["index"]])
-        if [*config["cluster"], task["type"]] != ["worker", "worker"]:
-            raise ValueError
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
-        raise UserError(
-            f"environment variable TF_CONFIG is {text!r}, allowed is "
-            '{"cluster": {"worker": ["HOST:PORT", …]}, "task": {"type": "worker", "index": 0}}'
-        ) from None
-    return found
 
 
 def set_up_training() -> int:

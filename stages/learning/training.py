@@ -56,8 +56,7 @@ class TrainingStep:
         self._rate = float(network.optimizer.learning_rate.numpy())
         self._signature = signature
         self._devices = devices()
-        step = self._train if self._devices is None else self._train_together
-        self._graph = tf.function(step, input_signature=signature, autograph=False)
+        self._graph = tf.function(self._train, input_signature=signature, autograph=False)
 
     def __call__(self, block: Block, rate: float = 1.0, as_stored: int = 0) -> tuple[tf.Tensor, float]:
         """Train once; the sums that scores are computed from, and the loss, both before the step and dropout on.
@@ -92,19 +91,15 @@ class TrainingStep:
         if find_not_finite(variables) is not None:
             raise self._diverged("a weight is not finite")
 
-    def _train(self, images: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        sums, loss = self._learn(images, targets)
-        self._average.move()
-        return sums, loss
-
-    def _train_together(self, images: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        results = self._devices.train(self._learn, self._network, images, targets)
+    def _train(self, images: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        if self._devices:
+            results = self._devices.train(self._learn, self._network, images, targets)
+        else:
+            results = self._learn(images, targets)
         self._average.move()
         return results
 
-    def _learn(
-        self, images: tf.Tensor, targets: tf.Tensor, part: Part | None = None
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    def _learn(self, images: tf.Tensor, targets: tf.Tensor, part: Part | None = None) -> tuple[tf.Tensor, tf.Tensor]:
         """Gradients and optimizer, on one device or on a part of the batch; the optimizer adds the parts' gradients."""
         with tf.GradientTape() as tape:
             if part is None:

@@ -72,9 +72,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         variance = part.total(tf.reduce_sum(tf.square(inputs - mean) * counted, axis=(0, 1, 2))) / values
         self._move(self.moving_mean, mean)
         self._move(self.moving_variance, variance)
-        return tf.nn.batch_normalization(
-            inputs, mean, variance, self.beta.value, self.gamma.value, self.epsilon
-        )
+        return tf.nn.batch_normalization(inputs, mean, variance, self.beta.value, self.gamma.value, self.epsilon)
 
     def _move(self, average: keras.Variable, value: tf.Tensor) -> None:
         share = 1 - self.momentum if self._share is None else self._share

@@ -1,5 +1,7 @@
 """Parts of a training batch, one for each of several devices."""
 
+from typing import Any
+
 import tensorflow as tf
 
 
@@ -35,7 +37,7 @@ class Part:
 
     def total(self, value: tf.Tensor) -> tf.Tensor:
         """The sum of a value over all devices; gradients flow through it to each of them."""
-        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
+        return _sum(value)
 
     def join(self, part: tf.Tensor) -> tf.Tensor:
         """The whole batch from the parts of all devices; gradients flow to this device's part alone."""
@@ -45,15 +47,20 @@ class Part:
 
 
 def from_first(*tensors: tf.Tensor) -> tuple[tf.Tensor, ...]:
-    """Tensors as the first device has them: float32, or whole numbers below 2⁵³."""
-    here = tf.distribute.get_replica_context()
-    sent: dict[int, tf.Tensor] = {}
-    for kind in (tf.float32, tf.float64):  # one message each
-        of_kind = [n for n, each in enumerate(tensors) if (each.dtype in (tf.float32, tf.uint8)) == (kind == tf.float32)]
-        own = [tf.where(_place() == 0, tf.cast(tensors[n], kind), 0) for n in of_kind]  # elsewhere there may be NaN
-        if own:
-            sent |= zip(of_kind, here.all_reduce(tf.distribute.ReduceOp.SUM, own), strict=True)
-    return tuple(tf.cast(sent[n], each.dtype) for n, each in enumerate(tensors))
+    """Tensors of the first device, on all devices: exact for uint8, float32 and whole numbers below 2⁵³."""
+    kinds = [tf.float32 if each.dtype in (tf.uint8, tf.float32) else tf.float64 for each in tensors]
+    own = [tf.cast(each, kind) for each, kind in zip(tensors, kinds, strict=True)]
+    own = [tf.where(_place() == 0, each, tf.zeros_like(each)) for each in own]  # elsewhere there may be NaN
+    found: dict[int, tf.Tensor] = {}
+    for kind in sorted(set(kinds), key=str):  # one message each, in the same order everywhere
+        numbers = [number for number, each in enumerate(kinds) if each == kind]
+        found |= zip(numbers, _sum([own[number] for number in numbers]), strict=True)
+    return tuple(tf.cast(found[number], each.dtype) for number, each in enumerate(tensors))
+
+
+def _sum(value: Any) -> Any:
+    """The sum of a tensor, or of each of a list, over all devices."""
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
 
 
 def _place() -> tf.Tensor:
