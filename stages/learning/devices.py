@@ -10,7 +10,6 @@ import hashlib
 import importlib.metadata
 import json
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict
@@ -22,7 +21,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from stages.learning.cluster import machines
+from stages.learning.cluster import machines, meet
 from stages.learning.optimizers import Adam
 from stages.networks.shared.layers import BatchNormalization, as_keras, speed_up, splitting
 from stages.networks.shared.parts import Part, from_first
@@ -38,7 +37,7 @@ Step = Callable[[tf.Tensor, tf.Tensor, Part], tuple[tf.Tensor, ...]]
 @cache
 def devices() -> "Devices | None":
     """All devices, once all machines are there; None if there is one device, which needs nothing to train alone."""
-    if machines().count > 1:
+    if len(machines().names) > 1:
         return Machines()
     found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     return Devices(tf.distribute.MirroredStrategy([each.name for each in found])) if len(found) > 1 else None
@@ -139,8 +138,7 @@ class Machines(Devices):
     """The devices of several machines, once all of them are there."""
 
     def __init__(self) -> None:
-        others = machines().count - 1
-        print(f"waiting for {others} machine{'s' if others > 1 else ''} that TF_CONFIG names", file=sys.stderr)
+        meet(machines())
         super().__init__(tf.distribute.MultiWorkerMirroredStrategy())
         # TensorFlow has put a handler of its own in place of the one that ends a stage.
         signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))

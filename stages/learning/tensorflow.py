@@ -99,7 +99,7 @@ def processor() -> str:
         name = cpuinfo("model name") or platform.processor() or platform.machine()
     found = gpus or tf.config.list_physical_devices("CPU")
     here = sum(len(tf.config.get_logical_device_configuration(each) or [None]) for each in found)
-    count = machines().count * here
+    count = len(machines().names) * here
     return f"{count} × {name}" if count > 1 else name
 
 

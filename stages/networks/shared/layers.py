@@ -102,9 +102,8 @@ class Dropout(keras.layers.Dropout):
         """Drop elements in training, and scale the others up to keep the mean."""
         if not training or self._kept_of_256 == 2**self.STEPS:
             return inputs
-        first = 0
-        if self._part:
-            drawn, first = self._drawn_for(self._part, inputs)
+        if self._part is not None:
+            drawn = self._drawn_for(self._part, inputs)
         else:
             drawn = self._random_bytes((tf.size(inputs) + 7) // 8)
 
@@ -114,28 +113,30 @@ class Dropout(keras.layers.Dropout):
             # more. The dependency keeps TensorFlow from making the factors once and keeping them for both passes.
             def gradient(upstream: tf.Tensor) -> tf.Tensor:
                 with tf.control_dependencies([upstream]):
-                    return upstream * self._factors(drawn, upstream, first)
+                    return upstream * self._factors(drawn, upstream)
 
-            return inputs * self._factors(drawn, inputs, first), gradient
+            return inputs * self._factors(drawn, inputs), gradient
 
         return drop(inputs)
 
-    def _drawn_for(self, part: Part, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Random bytes of a part, of those that one device draws for the whole batch; and its first bit in them."""
+    def _drawn_for(self, part: Part, inputs: tf.Tensor) -> tf.Tensor:
+        """The random bytes of a part, of those that one device draws for the whole batch."""
         values = tf.size(inputs[0])
-        drawn = self._random_bytes((part.pairs * values + 7) // 8)
-        first, needed = part.first(inputs) * values, tf.size(inputs) // 8 + 2
-        return tf.pad(drawn[first // 8 :][:needed], [[0, needed]])[:needed], first % 8
+        first, count = part.first(inputs) * values, (tf.size(inputs) + 7) // 8
+        drawn = self._random_bytes((part.pairs * values + 7) // 8)[first // 8 :]
+        drawn = tf.cast(tf.pad(drawn, [[0, count + 1]]), tf.uint16)  # the last parts may have rows that do not count
+        pairs = tf.bitwise.bitwise_or(drawn[:count], drawn[1 : count + 1] * 256)  # a part may begin within a byte
+        return tf.cast(tf.bitwise.right_shift(pairs, tf.cast(first % 8, tf.uint16)), tf.uint8)
 
-    def _factors(self, drawn: tf.Tensor, like: tf.Tensor, first: tf.Tensor | int) -> tf.Tensor:
-        """Factors of the elements, 0 or the same number above 1, by a random bit each, from the first one on."""
+    def _factors(self, drawn: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+        """Factors of the elements, 0 or the same number above 1, by a random bit each."""
         # A look-up turns eight bits at once into eight factors: twice as fast as comparing and casting each, and
         # faster still where it copies sixteen bytes as one number.
         bits = np.arange(256)[:, None] >> np.arange(8) & 1
         table = tf.constant(bits * (2**self.STEPS / self._kept_of_256), like.dtype)
         numbers = tf.bitcast(tf.reshape(table, [256, -1, 16 // like.dtype.size]), tf.complex128)
         factors = tf.bitcast(tf.gather(numbers, tf.cast(drawn, tf.int32)), like.dtype)
-        return tf.reshape(tf.reshape(factors, [-1])[first : first + tf.size(like)], tf.shape(like))
+        return tf.reshape(tf.reshape(factors, [-1])[: tf.size(like)], tf.shape(like))
 
     def _random_bytes(self, count: tf.Tensor) -> tf.Tensor:
         """Bytes of which each bit is 1 with the probability that an element is kept; uint8 of shape (count,).
