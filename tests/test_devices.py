@@ -175,11 +175,11 @@ def of_machine(index: int, ports: Sequence[int]) -> str:
 
 
 @contextmanager
-def followed(folder: Path) -> Iterator[tuple[list[int], subprocess.Popen[str]]]:
+def followed(folder: Path, code: Path = ROOT) -> Iterator[tuple[list[int], subprocess.Popen[str]]]:
     """Two free ports, and a process that follows whoever uses the first of them; it stands in an empty folder."""
     with socket.create_server(("localhost", 0)) as one, socket.create_server(("localhost", 0)) as other:
         ports = [each.getsockname()[1] for each in (one, other)]
-    variables = environment(TF_CONFIG=of_machine(1, ports), PYTHONPATH=str(ROOT), PYTHONDONTWRITEBYTECODE="1")
+    variables = environment(TF_CONFIG=of_machine(1, ports), PYTHONPATH=str(code), PYTHONDONTWRITEBYTECODE="1")
     command = [sys.executable, "-m", "stages.follow"]
     process = subprocess.Popen(command, cwd=folder, env=variables, stderr=subprocess.PIPE, text=True)
     try:
@@ -275,6 +275,17 @@ def test_a_lost_machine_ends_the_others_with_one_line(folder: Path, tmp_path: Pa
         _, said = other.communicate(timeout=120)
         assert other.returncode == 1
         assert "a machine that TF_CONFIG names is gone" in said.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_a_stage_trains_on_two_machines_and_says_so(project: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with followed(empty, project) as (ports, follower):
+        result = run(project, sys.executable, "-m", "stages.train_seed", TF_CONFIG=of_machine(0, ports))
+        assert result.returncode == 0, result.stderr
+        assert follower.wait(60) == 0
+    assert json.loads((project / "models/seed.json").read_text())["processor"].startswith("2 × ")
 
 
 def test_parts_of_a_batch_make_the_whole_on_any_number_of_devices() -> None:

@@ -28,7 +28,6 @@ from stages.networks.shared.parts import Part, from_first
 from stages.pairs.layout import Layout
 from stages.pipeline.errors import UserError
 from stages.pipeline.files import digest
-from stages.pipeline.params.sections import TrainingParams
 
 END, NETWORK, STEP = range(3)  # what the first machine does next
 Step = Callable[[tf.Tensor, tf.Tensor, Part], tuple[tf.Tensor, ...]]
@@ -43,11 +42,10 @@ def devices() -> "Devices | None":
     return Devices(tf.distribute.MirroredStrategy([each.name for each in found])) if len(found) > 1 else None
 
 
-def on_all_devices(network: keras.Model, layout: Layout, training: TrainingParams) -> keras.Model:
+def on_all_devices(network: keras.Model, layout: Layout, loss: str) -> keras.Model:
     """A compiled network itself, or if there are several devices a copy with its weights on all of them."""
     together = devices()
-    facts = {"layout": asdict(layout), "training": training.model_dump()}
-    return together.spread(network, facts) if together else network
+    return together.spread(network, {"layout": asdict(layout), "loss": loss}) if together else network
 
 
 class Devices:

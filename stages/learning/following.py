@@ -18,7 +18,7 @@ def step_of(network: keras.Model, facts: dict[str, Any]) -> Callable[[int], None
     return TrainingStep(
         network,
         MovingAverage(network, 0),
-        TrainingParams.model_validate(facts["training"]),
+        TrainingParams.model_construct(loss=facts["loss"], seed=0),
         True,
         lambda images: tf.cast(images, tf.float32) / layout.scale,
         [

@@ -61,7 +61,7 @@ class Learner(Predictor):
     def __init__(
         self, network: keras.Model, pairs: Pairs, params: Params, batch_size: int, plain: bool = False
     ) -> None:
-        self.trained = network = on_all_devices(network, pairs.layout, params.training)
+        self.trained = network = on_all_devices(network, pairs.layout, params.training.loss)
         self._moving = MovingAverage(network, params.training.average)
         super().__init__(self._moving.network, pairs)
         self.batch_size = batch_size
