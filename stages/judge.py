@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from stages.learning.protocol import PREDICTION_BATCH, SHOWN
-from stages.learning.tensorflow import processor, set_up_tensorflow
+from stages.learning.tensorflow import processor, set_up_training
 from stages.pairs.read import Pairs
 from stages.pairs.tables import read_rows
 from stages.pipeline import paths
@@ -72,7 +72,7 @@ def main() -> None:
     pairs = pool.in_order(np.setdiff1d(np.arange(len(pool)), excluded))
     folds = part(pairs, params.judge.folds, params.training.seed)
     # TensorFlow takes seconds to start, and drawn pairs are not judged.
-    machine = {"threads": set_up_tensorflow(), "processor": processor()} if folds else {}
+    machine = {"threads": set_up_training(), "processor": processor()} if folds else {}
     inputs = {"pool": pairs.digest, "excluded": str(excluded.tolist()), "core": digest(paths.CORE_TABLE)}
     with resumable("judge", params, inputs, machine) as saved, atomic(*OUTPUTS) as (judged, metrics):
         found = judge(pairs, np.isin(pairs.order, chosen), folds, params, saved)

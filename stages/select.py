@@ -9,7 +9,7 @@ import numpy as np
 
 from stages.learning.helpers import helped
 from stages.learning.protocol import PREDICTION_BATCH
-from stages.learning.tensorflow import processor, set_up_tensorflow
+from stages.learning.tensorflow import processor, set_up_training
 from stages.pairs.layout import Origins
 from stages.pairs.tables import HEADER, lines_of, with_origins, write_csv
 from stages.pairs.write import copy_rows
@@ -48,7 +48,7 @@ def main() -> None:
     pool = open_pool(params.select, params.seed_training.filled)
     strategy, settings = strategy_of(params.select.strategy), _settings(params)
     state = strategy.start(pool, settings)
-    threads = set_up_tensorflow()
+    threads = set_up_training()
     # These import TensorFlow: bad input need not wait for that.
     from stages.learning.board import Board
     from stages.learning.learner import Learner

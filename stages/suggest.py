@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from stages.learning.tensorflow import set_up_tensorflow
+from stages.learning.tensorflow import set_up_training
 from stages.pairs.layout import has_foreground
 from stages.pairs.read import Pairs
 from stages.pipeline.entry import run
@@ -61,7 +61,7 @@ def main(words: list[str] | None = None) -> None:
     pairs = open_pool(params.select, params.seed_training.filled).pairs
     if len(pairs) < 2 * LEARNT[1]:
         raise UserError(f"{pairs.path}: {len(pairs)} pairs, allowed are {2 * LEARNT[1]} or more to tell anything from")
-    set_up_tensorflow()
+    set_up_training()
     from stages.learning.learner import Learner
 
     learner = Learner.new(pairs, params, BATCH)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from stages.learning.protocol import Epoch, Learner
-from stages.learning.tensorflow import processor, set_up_tensorflow
+from stages.learning.tensorflow import processor, set_up_training
 from stages.pairs.layout import has_foreground
 from stages.pairs.read import Pairs
 from stages.pairs.tables import write_csv
@@ -35,7 +35,7 @@ def main() -> None:
             f"the pairs of {paths.POOL} that select.exclude leaves"
         )
     earlier = earlier_model(params.select)
-    threads = set_up_tensorflow()
+    threads = set_up_training()
     # These import TensorFlow: bad input need not wait for that.
     from stages.learning import board, learner, saving
 

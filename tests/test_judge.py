@@ -47,7 +47,7 @@ def stage(workspace: Path, change: Change, monkeypatch: pytest.MonkeyPatch) -> P
     write_csv(paths.CORE_TABLE, ["row", "order", "score", "epochs"], [(row, 0, None, 0) for row in CHOSEN])
     (workspace / "stages/none").mkdir()
     (workspace / "stages/none/pairs.csv").write_text("row\n")
-    monkeypatch.setattr(judge, "set_up_tensorflow", lambda: 1)
+    monkeypatch.setattr(judge, "set_up_training", lambda: 1)
     monkeypatch.setattr(residual_unet, "build", tiny.build)
     change(**{"judge.folds": 2, "judge.steps": 30, "network.base_filters": 4, "training.learning_rate": 0.02})
     return workspace
@@ -118,7 +118,7 @@ def test_without_folds_nothing_is_trained(stage: Path, change: Change, monkeypat
     def refuse() -> int:
         raise AssertionError("TensorFlow is not needed")
 
-    monkeypatch.setattr(judge, "set_up_tensorflow", refuse)
+    monkeypatch.setattr(judge, "set_up_training", refuse)
     change(**{"judge.folds": 0})
     judge.main()
     assert [len(array) for array in found().values()] == [0] * 5

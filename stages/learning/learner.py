@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from stages.learning.averaging import MovingAverage, RunningAverage
+from stages.learning.devices import on_all_devices
 from stages.learning.measures import as_fit
 from stages.learning.optimizers import Adam
 from stages.learning.predictor import Predictor, in_blocks
@@ -60,9 +61,9 @@ class Learner(Predictor):
     def __init__(
         self, network: keras.Model, pairs: Pairs, params: Params, batch_size: int, plain: bool = False
     ) -> None:
+        self.trained = network = on_all_devices(network, pairs.layout, params.training.loss)
         self._moving = MovingAverage(network, params.training.average)
         super().__init__(self._moving.network, pairs)
-        self.trained = network
         self.batch_size = batch_size
         self.after_batch: Callable[[], None] = lambda: None
         self._under_way: EpochUnderWay | None = None

@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from stages.learning.machines import machines
+from stages.pipeline.errors import UserError
 from stages.pipeline.machine import THREADS, count_from_environment, cpuinfo
 
 BFLOAT16_FLAGS = {"amx_bf16", "avx512_bf16"}
@@ -87,10 +89,40 @@ def precision_policy(wanted: str) -> str:
 
 
 def processor() -> str:
-    """The processor's name, or the GPU's where there is one."""
+    """The processor's name, or the GPU's where there is one, after their number where there are several."""
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
-        return str(tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU"))
-    return cpuinfo("model name") or platform.processor() or platform.machine()
+        name = str(tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU"))
+    else:
+        name = cpuinfo("model name") or platform.processor() or platform.machine()
+    found = gpus or tf.config.list_physical_devices("CPU")
+    here = sum(len(tf.config.get_logical_device_configuration(each) or [None]) for each in found)
+    count = len(machines().names) * here
+    return f"{count} × {name}" if count > 1 else name
+
+
+def set_up_training() -> int:
+    """Set up TensorFlow for a stage that trains, and wait for the machines that train with this one.
+
+    Returns
+    -------
+    int
+        The number of threads.
+
+    Raises
+    ------
+    UserError
+        If this is not the first of several machines.
+    """
+    if machines().index:
+        raise UserError(
+            f"TF_CONFIG says that this is machine {machines().index}, and stages run on machine 0; "
+            "here `python -m stages.follow` takes part in its training"
+        )
+    threads = set_up_tensorflow()
+    from stages.learning.devices import devices
+
+    devices()
+    return threads

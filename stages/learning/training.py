@@ -1,6 +1,7 @@
 """A training step as a graph: gradients, optimizer, and the moving average of the weights."""
 
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 
 import keras
 import numpy as np
@@ -8,8 +9,10 @@ import tensorflow as tf
 
 from stages.learning.augmentation import Augmentation, augment
 from stages.learning.averaging import MovingAverage
+from stages.learning.devices import devices
 from stages.learning.losses import LOSSES
 from stages.learning.measures import compare
+from stages.networks.shared.parts import Part
 from stages.networks.shared.saved import find_not_finite
 from stages.pairs.layout import Block
 from stages.pipeline.errors import UserError
@@ -51,6 +54,8 @@ class TrainingStep:
         self._augmentation: Augmentation = "none" if plain else params.augmentation
         self._scaled = scaled
         self._rate = float(network.optimizer.learning_rate.numpy())
+        self._signature = signature
+        self._devices = devices()
         self._graph = tf.function(self._train, input_signature=signature, autograph=False)
 
     def __call__(self, block: Block, rate: float = 1.0, as_stored: int = 0) -> tuple[np.ndarray, float]:
@@ -66,10 +71,15 @@ class TrainingStep:
         """
         self._network.optimizer.learning_rate.assign(self._rate * rate)
         moved = augment(block, self._augmentation, self._seed, self.count, as_stored)
-        sums, loss = self._graph(*moved)
+        with self._devices.stepping(len(block.images)) if self._devices else nullcontext():
+            sums, loss = self._graph(*moved)
         if not np.isfinite(loss):
             raise self._diverged(f"the loss is {float(loss)}")
         return sums.numpy(), float(loss)
+
+    def follow(self, pairs: int) -> None:
+        """Take part in a step on that many pairs that another machine makes, and sends."""
+        self._graph(*(tf.zeros((pairs, *each.shape[1:]), each.dtype) for each in self._signature))
 
     @property
     def count(self) -> int:
@@ -81,13 +91,24 @@ class TrainingStep:
         if find_not_finite(variables) is not None:
             raise self._diverged("a weight is not finite")
 
-    def _train(self, images: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _train(self, images: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        if self._devices:
+            results = self._devices.train(self._learn, self._network, images, targets)
+        else:
+            results = self._learn(images, targets)
+        self._average.move()
+        return results
+
+    def _learn(self, images: tf.Tensor, targets: tf.Tensor, part: Part | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+        """Gradients and optimizer, on one device or on a part of the batch; the optimizer adds the parts' gradients."""
         with tf.GradientTape() as tape:
-            predicted = self._network(self._scaled(images), training=True)
+            if part is None:
+                predicted = self._network(self._scaled(images), training=True)
+            else:
+                predicted = part.join(self._network(self._scaled(part.take(images)), training=True))
             loss = self._loss(targets, predicted)
         variables = self._network.trainable_variables
         self._network.optimizer.apply(tape.gradient(loss, variables), variables)
-        self._average.move()
         return compare(targets, predicted), loss
 
     def _diverged(self, sign: str) -> UserError:

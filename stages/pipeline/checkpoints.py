@@ -5,7 +5,6 @@ stands for all that a result depends on, so that only the same run finds its che
 """
 
 import hashlib
-import importlib.metadata
 import json
 import os
 import shutil
@@ -24,6 +23,7 @@ from stages.pipeline.files import digest
 from stages.pipeline.locks import alone
 from stages.pipeline.machine import seconds_from_environment
 from stages.pipeline.params.sections import Params
+from stages.pipeline.versions import of_packages
 
 FOLDER = Path(".traincore/checkpoints")
 STATE = "state.npz"
@@ -151,7 +151,7 @@ def _key(params: Params, inputs: Mapping[str, str], machine: Mapping[str, Any]) 
         "inputs": dict(inputs),
         "machine": dict(machine),
         "code": _digest_of_code(),
-        "packages": {name: importlib.metadata.version(name) for name in ("numpy", "keras", "tensorflow", "zarr")},
+        "packages": of_packages(),
     }
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:20]
 

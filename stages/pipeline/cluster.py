@@ -4,24 +4,21 @@ Cluster and stage share a file system: a worker opens the files that the stage w
 """
 
 import hashlib
-import importlib.metadata
 import logging
 import os
 import pickle
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from stages.pipeline.errors import UserError
-from stages.pipeline.files import digest
 from stages.pipeline.machine import THREADS, count_from_environment, seconds_from_environment
+from stages.pipeline.versions import versions
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -29,7 +26,7 @@ if TYPE_CHECKING:
 SCHEDULER = "TRAINCORE_SCHEDULER"
 WAIT = "TRAINCORE_SCHEDULER_SECONDS"  # for the scheduler, and for a worker
 DEFAULT_WAIT = 30.0
-PACKAGES = ("numpy", "keras", "tensorflow", "zarr", "distributed")
+PACKAGE = "distributed"  # beside those that decide on results
 POLL_SECONDS = 1.0
 HOW = "`PYTHONPATH=. dask scheduler`, `PYTHONPATH=. dask worker ADDRESS --nthreads 1`"
 PARTS = 64  # under way at once, at the least: workers may join later
@@ -129,7 +126,7 @@ def job(prepare: Callable[..., Any], *arguments: Any) -> Job:
     """A job for workers that see the files of this process and run its code."""
     environment = {"KERAS_BACKEND": "tensorflow", THREADS: str(count_from_environment(THREADS))}
     pickled = pickle.dumps((str(Path.cwd()), environment, prepare, arguments))
-    return Job(hashlib.sha256(pickled).hexdigest(), str(Path.cwd()), versions(), environment, prepare, arguments)
+    return Job(hashlib.sha256(pickled).hexdigest(), str(Path.cwd()), versions(PACKAGE), environment, prepare, arguments)
 
 
 def work(job: Job, function: Callable[..., Result], item: Any, *shared: Any) -> Result:
@@ -149,8 +146,8 @@ def work(job: Job, function: Callable[..., Result], item: Any, *shared: Any) -> 
 
 def _require_alike(job: Job) -> None:
     for name, version in job.versions.items():
-        if versions().get(name) != version:
-            raise UserError(f"{SCHEDULER}: {name} is {versions().get(name)}, that of the stage is {version}")
+        if (here := versions(PACKAGE).get(name)) != version:
+            raise UserError(f"{SCHEDULER}: {name} is {here}, that of the stage is {version}")
     if threads_of_worker() != 1:
         raise UserError(
             f"{SCHEDULER}: a worker of {threads_of_worker()} threads, allowed is one: `dask worker --nthreads 1`"
@@ -178,17 +175,6 @@ def _context_of(job: Job) -> Any:
         os.environ.update(job.environment)
         _prepared[job.key] = job.prepare(*job.arguments)
     return _prepared[job.key]
-
-
-@cache
-def versions() -> dict[str, str]:
-    """The versions of Python, of the packages that decide on results, and of this code: a digest of its files."""
-    code = hashlib.sha256()
-    root = Path(__file__).parents[1]
-    for file in sorted(root.rglob("*.py")):
-        code.update(f"{file.relative_to(root)} {digest(file)}".encode())
-    found = {name: importlib.metadata.version(name) for name in PACKAGES}
-    return {"Python": ".".join(map(str, sys.version_info[:2])), **found, "Traincore's code": code.hexdigest()[:12]}
 
 
 def _short(error: Exception) -> str:

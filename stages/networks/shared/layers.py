@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from stages.networks.shared.parts import Part
 from stages.pairs.layout import Layout
 from stages.pipeline.params.sections import NetworkParams
 
@@ -29,6 +30,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     # Set while `estimating`: the share of the averages that the batch at hand is to make up.
     _share: tf.Tensor | None = None
+    _part: Part | None = None  # set while `splitting`
 
     @staticmethod
     def can_replace(layer: keras.layers.BatchNormalization) -> bool:
@@ -40,6 +42,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
         """Normalise by the batch in training and while estimating, by the averages otherwise."""
         learning = (bool(training) and self.trainable) or self._share is not None
         dtype = inputs.dtype
+        if learning and self._part:
+            return tf.cast(self._by_whole_batch(tf.cast(inputs, tf.float32), self._part), dtype)
         if inputs.shape[-1] % self.BLOCK:
             inputs = tf.cast(inputs, tf.float32)
         unused = tf.constant([], tf.float32)
@@ -60,6 +64,16 @@ class BatchNormalization(keras.layers.BatchNormalization):
             self._move(self.moving_variance, batch.batch_variance * ((values - 1) / values))
         return tf.cast(batch.y, dtype)
 
+    def _by_whole_batch(self, inputs: tf.Tensor, part: Part) -> tf.Tensor:
+        """Normalise a part of a batch by mean and variance of the whole batch, which the devices add up."""
+        counted = part.counted(inputs)
+        values = tf.cast(part.pairs * (tf.size(inputs[0]) // inputs.shape[-1]), tf.float32)
+        mean = part.total(tf.reduce_sum(inputs * counted, axis=(0, 1, 2))) / values
+        variance = part.total(tf.reduce_sum(tf.square(inputs - mean) * counted, axis=(0, 1, 2))) / values
+        self._move(self.moving_mean, mean)
+        self._move(self.moving_variance, variance)
+        return tf.nn.batch_normalization(inputs, mean, variance, self.beta.value, self.gamma.value, self.epsilon)
+
     def _move(self, average: keras.Variable, value: tf.Tensor) -> None:
         share = 1 - self.momentum if self._share is None else self._share
         average.value.assign_sub((average.value - value) * share)
@@ -73,6 +87,7 @@ class Dropout(keras.layers.Dropout):
     """
 
     STEPS = 8  # binary digits of a rate
+    _part: Part | None = None  # set while `splitting`
 
     @staticmethod
     def can_replace(layer: keras.layers.Dropout) -> bool:
@@ -87,7 +102,10 @@ class Dropout(keras.layers.Dropout):
         """Drop elements in training, and scale the others up to keep the mean."""
         if not training or self._kept_of_256 == 2**self.STEPS:
             return inputs
-        drawn = self._random_bytes((tf.size(inputs) + 7) // 8)
+        if self._part is not None:
+            drawn = self._drawn_for(self._part, inputs)
+        else:
+            drawn = self._random_bytes((tf.size(inputs) + 7) // 8)
 
         @tf.custom_gradient  # type: ignore[untyped-decorator]
         def drop(inputs: tf.Tensor) -> tuple[tf.Tensor, object]:
@@ -100,6 +118,15 @@ class Dropout(keras.layers.Dropout):
             return inputs * self._factors(drawn, inputs), gradient
 
         return drop(inputs)
+
+    def _drawn_for(self, part: Part, inputs: tf.Tensor) -> tf.Tensor:
+        """The random bytes of a part, of those that one device draws for the whole batch."""
+        values = tf.size(inputs[0])
+        first, count = part.first(inputs) * values, (tf.size(inputs) + 7) // 8
+        drawn = self._random_bytes((part.pairs * values + 7) // 8)[first // 8 :]
+        drawn = tf.cast(tf.pad(drawn, [[0, count + 1]]), tf.uint16)  # the last parts may have rows that do not count
+        pairs = tf.bitwise.bitwise_or(drawn[:count], drawn[1 : count + 1] * 256)  # a part may begin within a byte
+        return tf.cast(tf.bitwise.right_shift(pairs, tf.cast(first % 8, tf.uint16)), tf.uint8)
 
     def _factors(self, drawn: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
         """Factors of the elements, 0 or the same number above 1, by a random bit each."""
@@ -204,6 +231,25 @@ def as_keras(network: keras.Model) -> Iterator[None]:
 def turn_into(kind: type, thing: object) -> None:
     """Give a layer or an optimizer the methods of another class, one with the same state."""
     object.__setattr__(thing, "__class__", kind)  # Keras' own __setattr__ would track it as a part
+
+
+@contextmanager
+def splitting(network: keras.Model, part: Part) -> Iterator[None]:
+    """Have layers train on a part of a batch as if they had the whole: its statistics, and what dropout drops of it.
+
+    Parameters
+    ----------
+    network : keras.Model
+        The network to call within; a graph that is traced within keeps to it.
+    """
+    found = [layer for layer in network._flatten_layers() if isinstance(layer, BatchNormalization | Dropout)]
+    for layer in found:
+        layer._part = part
+    try:
+        yield
+    finally:
+        for layer in found:
+            layer._part = None
 
 
 @contextmanager

@@ -1,0 +1,27 @@
+"""Versions of the code and of the packages that decide on results."""
+
+import hashlib
+import importlib.metadata
+import sys
+from functools import cache
+from pathlib import Path
+
+from stages.pipeline.files import digest
+
+PACKAGES = ("numpy", "keras", "tensorflow", "zarr")
+
+
+def of_packages(*more: str) -> dict[str, str]:
+    """The versions of installed packages: of those that decide on results, and of some more."""
+    return {name: importlib.metadata.version(name) for name in (*PACKAGES, *more)}
+
+
+@cache
+def versions(*more: str) -> dict[str, str]:
+    """All that processes have to agree on that work together: Python, packages, and a digest of this code's files."""
+    code = hashlib.sha256()
+    root = Path(__file__).parents[1]
+    for file in sorted(root.rglob("*.py")):
+        code.update(f"{file.relative_to(root)} {digest(file)}".encode())
+    python = ".".join(map(str, sys.version_info[:2]))
+    return {"Python": python, **of_packages(*more), "Traincore's code": code.hexdigest()[:12]}
