@@ -29,9 +29,7 @@ from stages.pipeline.progress import Progress
 
 SETS = ("train", "test")
 SEARCHED = 0.6  # of the time of hashing: candidates are looked for, in one process, and compared
-# Of a pair: bytes in memory of a walk and of an evaluation, and in the tables that they write.
-WALKED_BYTES, SCORED_BYTES = 300, 400
-WALKED_TABLE_BYTES, SCORED_TABLE_BYTES = 60, 40
+ROW_BYTES, TABLE_BYTES = 300, 50  # of a pair: in the memory of a walk and of an evaluation, in their tables
 REPORT_SECONDS, REPORT_MEMORY, REPORT_BYTES = 7.0, 350e6, 4e6  # hardly any of it depends on the sets
 
 
@@ -144,8 +142,8 @@ def foresee(params: Params, measured: Measured, work: Work, workers: int) -> lis
             "select",
             selecting,
             1,
-            trained.memory + pool * WALKED_BYTES,
-            trained.network_bytes + core_bytes + pool * WALKED_TABLE_BYTES,
+            trained.memory + pool * ROW_BYTES,
+            trained.network_bytes + core_bytes + pool * TABLE_BYTES,
             work.factor,
         ),
         Outlook("judge", trained.start + judging, 1, trained.memory, 0)
@@ -155,8 +153,8 @@ def foresee(params: Params, measured: Measured, work: Work, workers: int) -> lis
             "evaluate",
             predicted.start + evaluated / PREDICTION_BATCH * predicted.block,
             1,
-            predicted.memory + pairs * SCORED_BYTES,
-            pairs * SCORED_TABLE_BYTES + 2 * SHOWN * 4 * math.prod(measured.drawn["test"].layout.prediction_shape),
+            predicted.memory + pairs * ROW_BYTES,
+            pairs * TABLE_BYTES + 2 * SHOWN * 4 * math.prod(measured.drawn["test"].layout.prediction_shape),
         ),
         Outlook("report", REPORT_SECONDS, 1, REPORT_MEMORY, REPORT_BYTES),
     ]
@@ -173,21 +171,26 @@ def generated(stage: str, drawn: Drawn, workers: int) -> Outlook:
 
 def print_table(outlooks: Sequence[Outlook], work: Work, machine: str) -> None:
     """Print a line a stage, their sum, and where the counts come from."""
-    print(f"{'stage':14}{'time, about':>26}{'processes':>11}{'memory of each':>16}{'disk':>12}   {machine}")
+    form = "{:14}{:>28}{:>11}{:>16}{:>12}"
+    print(form.format("stage", "time, about", "processes", "memory of each", "disk"))
     for each in outlooks:
-        print(
-            f"{each.stage:14}{_time(each.seconds, each.factor):>26}{each.processes:11}"
-            f"{_megabytes(each.memory):>16}{_megabytes(each.disk):>12}"
-        )
-    seconds, disk = (sum(column) for column in zip(*((each.seconds, each.disk) for each in outlooks), strict=True))
-    memory = max(each.processes * each.memory for each in outlooks)
-    print(f"{'all':14}{_time(seconds, 1):>26}{'':11}{_megabytes(memory):>16}{_megabytes(disk):>12}")
-    print(f"pairs that are learnt: {work.core:,} of the pool, {work.source}")
+        held, disk = _megabytes(each.memory), _megabytes(each.disk)
+        print(form.format(each.stage, _range(each.seconds, *_bounds(each)), each.processes, held, disk))
+    seconds, disks = (sum(column) for column in zip(*((each.seconds, each.disk) for each in outlooks), strict=True))
+    least, most = (sum(column) for column in zip(*map(_bounds, outlooks), strict=True))
+    print(form.format("all", _range(seconds, least, most), "", "", _megabytes(disks)))
+    print(f"{machine}; a core of about {work.core:,} pairs, {work.source}")
 
 
-def _time(seconds: float, factor: float) -> str:
-    if factor > 1:
-        return f"{_time(seconds, 1)} ({_time(seconds / factor, 1)} … {_time(seconds * factor, 1)})"
+def _bounds(outlook: Outlook) -> tuple[float, float]:
+    return outlook.seconds / outlook.factor, outlook.seconds * outlook.factor
+
+
+def _range(seconds: float, least: float, most: float) -> str:
+    return _time(seconds) if least == most else f"{_time(seconds)} ({_time(least)} … {_time(most)})"
+
+
+def _time(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

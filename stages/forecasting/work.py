@@ -87,9 +87,9 @@ def work_for(params: Params, pool: int) -> Work:
     if same:
         factor, source = 1.0, "as in the last run"
     elif earlier:
-        factor, source = SCALED, f"scaled from the last run, which had other pairs, {walked.pool:,}"
+        factor, source = SCALED, f"scaled from the last run, which had other pairs, {walked.pool:,} of them"
     else:
-        factor, source = GUESSED, "a guess: no run with these parameters is here; harder pairs can need far more"
+        factor, source = GUESSED, "a guess without an earlier run with these parameters; other pairs can need far more"
     return Work(
         epochs=0 if _no_seed_training(params) else min(walked.epochs, params.seed_training.max_epochs),
         core=core,
