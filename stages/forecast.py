@@ -29,6 +29,8 @@ from stages.pipeline.progress import Progress
 
 SETS = ("train", "test")
 SEARCHED = 0.6  # of the time of hashing: candidates are looked for, in one process, and compared
+MARK_BYTES = 11_000  # of an image, in files that the audit removes in the end
+SEARCHED_BYTES, SEARCHED_MOST = 17_000, 130e6  # in memory: of an image, and of all that is looked at at a time
 ROW_BYTES, TABLE_BYTES = 300, 50  # of a pair: in the memory of a walk and of an evaluation, in their tables
 REPORT_SECONDS, REPORT_MEMORY, REPORT_BYTES = 7.0, 350e6, 4e6  # hardly any of it depends on the sets
 
@@ -47,7 +49,7 @@ class Outlook(NamedTuple):
     memory : float
         Most bytes that one of them holds.
     disk : float
-        Bytes of its outputs.
+        Bytes that it writes: its outputs, and what it removes in the end.
     factor : float
         The seconds may be as many times more or less, since nobody knows yet how much there is to learn.
     """
@@ -127,8 +129,8 @@ def foresee(params: Params, measured: Measured, work: Work, workers: int) -> lis
             "audit",
             measured.hashed.start + pairs * measured.hashed.image * (1 / hashing + SEARCHED),
             workers,
-            measured.hashed.memory,
-            0,
+            measured.hashed.memory + min(pairs * SEARCHED_BYTES, SEARCHED_MOST),
+            pairs * MARK_BYTES,
         ),
         Outlook(
             "train_seed",

@@ -15,7 +15,8 @@ STAGES = ("generate@train", "train_seed", "select")
 # What may differ in an earlier run: its core is of about the same size all the same.
 LIKE = {"dataset.train_count", "dataset.train_seed", "select.order_seed", "training.seed"}
 
-GUESSED, SCALED = 3.0, 1.5  # factors within which a figure of another pool mostly lies
+GUESSED, SCALED = 3.0, 2.0  # factors within which the figures of another run mostly lie
+FAR = 4  # times the pool of that run, and more: then they are a guess
 
 # Strategies that rate the pool, and how often.
 RATES = {"uncertainty": 1, "k_center": 1, "facility_location": 1}
@@ -87,7 +88,8 @@ def work_for(params: Params, pool: int) -> Work:
     if same:
         factor, source = 1.0, "as in the last run"
     elif earlier:
-        factor, source = SCALED, f"scaled from the last run, which had other pairs, {walked.pool:,} of them"
+        factor = SCALED if 1 / FAR <= growth <= FAR else GUESSED
+        source = f"scaled from the last run, whose pool had {walked.pool:,}"
     else:
         factor, source = GUESSED, "a guess without an earlier run with these parameters; other pairs can need far more"
     return Work(

@@ -11,8 +11,8 @@ from tqdm import tqdm
 from stages.pipeline.machine import peak_memory
 
 LOG_SECONDS = 30
-LOOK_SECONDS, LOOK_AMOUNT = 5.0, 100  # of the work from which a forecast is made, at the least
-LONG_SECONDS = 120.0  # what takes less is not forecast
+LOOK_SECONDS, LOOK_AMOUNT = 10.0, 100  # of the work from which a forecast is made, at the least
+LONG_MINUTES = 2.0  # what takes less is not forecast
 tqdm.monitor_interval = 0  # no thread of its own: stages fork workers
 BAR = "{desc}: {n_fmt}/{total_fmt} {unit} [{elapsed}<{remaining}, {rate_fmt}]{postfix}"
 
@@ -84,12 +84,12 @@ class Progress:
         if now - since < LOOK_SECONDS or done - before < LOOK_AMOUNT:
             return
         self._disk = None
-        seconds = ((self._bar.total or 0) - done) * (now - since) / (done - before)
-        if seconds < LONG_SECONDS:
+        minutes = ((self._bar.total or 0) - done) * (now - since) / (done - before) / 60
+        if minutes < LONG_MINUTES:
             return
         workers = [process.pid for process in active_children() if process.pid]
         held = max(peak_memory(worker) for worker in workers) if workers else peak_memory()
-        parts = [f"about {seconds / 60:.0f} min to go"]
+        parts = [f"about {minutes:.{1 if minutes < 10 else 0}f} min to go"]
         if disk:
             parts.append(f"{disk / 1e6:,.0f} MB of disk in all")
         if held:
