@@ -28,7 +28,7 @@ from stages.pipeline.params.sections import Params
 from stages.pipeline.progress import Progress
 
 SETS = ("train", "test")
-SEARCHED = 0.6  # of the time of hashing: candidates are looked for, in one process, and compared
+SEARCH_SECONDS = 0.0005  # of an image whose hashes are compared, on the processor of the committed run
 MARK_BYTES = 11_000  # of an image, in files that the audit removes in the end
 SEARCHED_BYTES, SEARCHED_MOST = 17_000, 130e6  # in memory: of an image, and of all that is looked at at a time
 ROW_BYTES, TABLE_BYTES = 300, 50  # of a pair: in the memory of a walk and of an evaluation, in their tables
@@ -127,7 +127,7 @@ def foresee(params: Params, measured: Measured, work: Work, workers: int) -> lis
         *(generated(f"generate@{name}", drawn, workers) for name, drawn in measured.drawn.items()),
         Outlook(
             "audit",
-            measured.hashed.start + pairs * measured.hashed.image * (1 / hashing + SEARCHED),
+            measured.hashed.start + pairs * (measured.hashed.image + SEARCH_SECONDS) / hashing,
             workers,
             measured.hashed.memory + min(pairs * SEARCHED_BYTES, SEARCHED_MOST),
             pairs * MARK_BYTES,

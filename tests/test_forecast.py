@@ -64,6 +64,9 @@ def test_a_run_with_the_same_parameters_says_how_much_work_there_is(
     work = work_for(load_all(), 40)
     assert (work.epochs, work.core, work.steps) == (seed["epochs"], select["selected"], select["steps"])
     assert (work.trained, work.scored, work.factor) == (select["pairs_trained"], select["pairs_scored"], 1.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRAINCORE_THREADS", "2")
+        assert work_for(load_all(), 40).factor > 1  # the walk takes another course
 
     change_parameters(project / "params.yaml", {"dataset.train_count": 160})
     larger = work_for(load_all(), 160)

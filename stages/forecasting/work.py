@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from stages.pipeline import paths
 from stages.pipeline.files import read_metrics
+from stages.pipeline.machine import THREADS, count_from_environment
 from stages.pipeline.params import choices, validation
 from stages.pipeline.params.sections import NOTHING, Params
 from stages.pipeline.params.yaml import read_yaml
@@ -131,7 +132,7 @@ def _no_seed_training(params: Params) -> bool:
 
 
 def _earlier() -> tuple[Walked | None, bool]:
-    """The run whose results are there, if it had the parameters of today but for those of `LIKE`; and if for none."""
+    """The run whose results are there, if it had today's parameters but for `LIKE`; and whether it was the same."""
     if not all(path.is_file() for path in (LOCK, paths.SEED_METRICS, paths.SELECT_METRICS)):
         return None, False
     lock, now = read_yaml(LOCK), {str(path): read_yaml(path) for path in (validation.FILE, choices.FILE)}
@@ -144,4 +145,7 @@ def _earlier() -> tuple[Walked | None, bool]:
     names = ("epochs", "pool", "selected", "steps", "pairs_trained", "pairs_scored")
     if differing - LIKE or not all(isinstance(figures.get(name), int) for name in names):
         return None, False
-    return Walked(*(figures[name] for name in names)), not differing
+    # With another number of threads a walk takes another course.
+    threads = read_metrics(paths.SEED_RECORD).get("threads") if paths.SEED_RECORD.is_file() else None
+    same = not differing and threads == count_from_environment(THREADS)
+    return Walked(*(figures[name] for name in names)), same
