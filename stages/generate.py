@@ -95,7 +95,7 @@ def _write_shards(source: Source, path: Path, count: int, title: str) -> tuple[n
     require_space(path, layout.bytes * (1 - done / layout.count))
     with (
         workers(max(1, min(count, len(missing))), _Drawing, source, path) as drawing,
-        Progress(title, layout.count, "pair") as progress,
+        Progress(title, layout.count, "pair", layout.bytes) as progress,
     ):
         if done:
             progress.go_on(done)

@@ -148,7 +148,7 @@ def judge(pairs: Pairs, chosen: np.ndarray, folds: Sequence[Fold], params: Param
         return State({"done": done}, {**learner.state(), **found._asdict()})
 
     steps, before = params.judge.steps, 0
-    with Progress("judge", len(folds) * steps + len(pairs), "step or pair") as progress:
+    with Progress("judge", len(folds) * steps + len(pairs), "step or pair", disk=None) as progress:
         if saved.found:
             progress.go_on(done)
         for fold in folds:

@@ -127,7 +127,7 @@ def _carry_out(steps: Iterator[State], state: State, learner: "Learner", saved: 
 
     learner.after_batch = lambda: saved.save_if_due(all_of_it)
     begun = state.progress()
-    with Progress("select", begun.total, begun.unit) as progress:
+    with Progress("select", begun.total, begun.unit, disk=None) as progress:
         if saved.found:
             progress.go_on(begun.done)
         drawn = 0

@@ -62,7 +62,7 @@ def main() -> None:
             return State({"epochs": epochs}, student.state())
 
         student.after_batch = lambda: saved.save_if_due(state)
-        with Progress("train_seed", params.seed_training.max_epochs, "epoch") as progress:
+        with Progress("train_seed", params.seed_training.max_epochs, "epoch", disk=None) as progress:
             _warn_of_empty_masks(pairs, seeds, progress)
             if saved.found:
                 progress.go_on(len(epochs))

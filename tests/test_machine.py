@@ -1,13 +1,14 @@
 """The machine, as the system describes it and as the environment limits its use."""
 
 import os
+import resource
 from pathlib import Path
 
 import pytest
 
 from stages.pipeline import machine
 from stages.pipeline.errors import UserError
-from stages.pipeline.machine import cores, count_from_environment, cpuinfo
+from stages.pipeline.machine import cores, count_from_environment, cpuinfo, peak_memory
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", ""])
@@ -45,3 +46,8 @@ def test_the_processor_is_described_by_linux_and_nowhere_else(tmp_path: Path, mo
     assert cpuinfo("flags") == "fpu avx2"
     assert cpuinfo("model name") == "Some: CPU"
     assert cpuinfo("bugs") == ""
+
+
+def test_the_peak_of_memory_is_that_of_the_system_and_nothing_where_it_does_not_tell() -> None:
+    assert peak_memory() == pytest.approx(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, rel=0.2)
+    assert peak_memory("none") == 0

@@ -1,9 +1,11 @@
 """What a long stage shows where there is no terminal: whole lines, now and then."""
 
 import io
+import itertools
 import re
 import sys
 from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
 
@@ -92,3 +94,31 @@ def test_a_terminal_gets_a_bar_that_is_drawn_over(monkeypatch: pytest.MonkeyPatc
     assert "\rselect:" in terminal.getvalue()
     assert "40 [" in terminal.getvalue()
     assert "warning: a training round stalled\n" in terminal.getvalue()
+
+
+def ticking() -> SimpleNamespace:
+    """A clock by which ten seconds go by from one look at it to the next."""
+    times = itertools.count(0, 10)
+    return SimpleNamespace(monotonic=lambda: next(times))
+
+
+def test_long_work_is_forecast_once_from_its_rate(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "time", ticking())
+    with Progress("generate train", 10_000, "pair", disk=5e6) as shown:
+        for done in range(50, 450, 50):  # five pairs a second, behind the first fifty
+            shown.show(done)
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "to go" in line]
+    assert re.fullmatch(r"generate train: about 33 min to go, 5 MB of disk in all, [\d,]+ MB of memory", line)
+
+
+@pytest.mark.parametrize(("total", "disk"), [(500, 0.0), (10_000, None)])
+def test_short_work_is_not_forecast_and_none_that_nobody_can_know(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], total: int, disk: float | None
+) -> None:
+    monkeypatch.setattr(progress, "time", ticking())
+    with Progress("select", total, "pair", disk) as shown:
+        for done in range(50, 450, 50):
+            shown.show(done)
+    assert "to go" not in capsys.readouterr().err

@@ -106,6 +106,7 @@ ELSEWHERE = {
     "python -m tests.labelling_loop": "an hour of full load; tests/test_labelling_loop.py has a small one",
     "python -m stages.follow": "tests/test_devices.py",
     "python -m stages.suggest": "tests/test_suggest.py, on a small pool",
+    "python -m stages.forecast": "tests/test_forecast.py",
     "python -m tests.parameter_table": "the last test of this file compares its table",
     "python -m tests.test_house": "the same file compares its table",
     "dvc plots diff": "the same with names",

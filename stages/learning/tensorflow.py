@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 from stages.learning.machines import machines
 from stages.pipeline.errors import UserError
@@ -22,8 +23,19 @@ def set_up_tensorflow() -> int:
     -------
     int
         The number of threads.
+
+    Raises
+    ------
+    UserError
+        If it has another number already: a worker of a cluster works for several stages.
     """
     threads = count_from_environment(THREADS)
+    _set_up(threads)
+    return threads
+
+
+@cache
+def _set_up(threads: int) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # TensorFlow itself uses oneDNN only where the processor has instructions for neural networks (AVX512-VNNI and the
     # like). With AVX2 alone a training step of 50 pairs of 64×64 with 8 filters took 2.4 times as long without it.
@@ -37,12 +49,15 @@ def set_up_tensorflow() -> int:
     keras.config.set_image_data_format("channels_last")
     keras.config.set_floatx("float32")
     keras.config.set_epsilon(1e-7)
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+    except RuntimeError:
+        found = tf.config.threading.get_intra_op_parallelism_threads()
+        raise UserError(f"{THREADS} is {threads}, and TensorFlow has {found} threads in this process already") from None
     tf.config.threading.set_inter_op_parallelism_threads(min(2, threads))  # the two gradients of a layer at once
     tf.config.experimental.enable_op_determinism()  # costs nothing that can be measured on a processor
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
-    return threads
 
 
 @contextmanager

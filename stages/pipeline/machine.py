@@ -1,12 +1,14 @@
 """The machine: its cores and processor, and what the environment says of their use."""
 
 import os
+import re
 from pathlib import Path
 
 from stages.pipeline.errors import UserError
 
 CPUINFO = Path("/proc/cpuinfo")
 THREADS = "TRAINCORE_THREADS"  # of TensorFlow
+PEAK = re.compile(r"^VmHWM:\s*(\d+) kB$", re.MULTILINE)
 
 
 def cores() -> int:
@@ -55,3 +57,12 @@ def cpuinfo(key: str) -> str:
     except OSError:
         return ""
     return next((line.split(":", 1)[1].strip() for line in lines if line.split(":")[0].strip() == key), "")
+
+
+def peak_memory(process: int | str = "self") -> int:
+    """Most bytes of memory that a process has held at a time; 0 where the system does not tell, as only Linux does."""
+    try:
+        found = PEAK.search(Path(f"/proc/{process}/status").read_text(encoding="utf-8"))
+    except OSError:
+        found = None
+    return 1024 * int(found[1]) if found else 0
