@@ -19,7 +19,7 @@ test: $(VENV)/installed
 # What CI runs: every test, with more examples each, and a little torture.
 test-all: $(VENV)/installed
 	$(PYTEST) --hypothesis-profile=all
-	python -m tests.torture 3
+	python -m tests.torture 1
 
 # A small project from its data to its report, and that nothing runs twice: whether this Python and this machine will do.
 smoke: $(VENV)/installed

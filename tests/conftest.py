@@ -32,7 +32,7 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
 
 # Few examples for `make test`, more for `make test-all`, which asks for them by --hypothesis-profile.
 settings.register_profile("fast", max_examples=15, deadline=None)
-settings.register_profile("all", max_examples=100, deadline=None)
+settings.register_profile("all", max_examples=50, deadline=None)
 settings.load_profile("fast")
 
 Change = Callable[..., None]
