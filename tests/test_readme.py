@@ -18,7 +18,7 @@ DOCUMENTS = [
     Path(name)
     for name in (
         "README.md", "stages/README.md", "stages/PARAMETERS.md", "stages/datasets/README.md", "tests/README.md",
-        "metrics/studies/README.md",
+        "metrics/studies/README.md", "metrics/studies/scale.md",
     )
 ]  # fmt: skip
 PROGRAMS = re.compile(r"(dvc|make|python|git|source|cd|pip|TRAINCORE_\w+=\S+ dvc) ")
