@@ -16,10 +16,9 @@ repro: $(VENV)/installed
 test: $(VENV)/installed
 	$(PYTEST) -m "not slow and not browser"
 
-# What CI runs: every test, with more examples each, and a little torture.
+# What CI runs: every test, with more examples each.
 test-all: $(VENV)/installed
 	$(PYTEST) --hypothesis-profile=all
-	python -m tests.torture 1
 
 # A small project from its data to its report, and that nothing runs twice: whether this Python and this machine will do.
 smoke: $(VENV)/installed

@@ -93,7 +93,7 @@ ELSEWHERE = {
     "make test-all": "CI runs it",
     "make smoke": "CI runs it",
     "make lint": "CI runs it",
-    "make torture ROUNDS=20": "CI runs one round",
+    "make torture ROUNDS=20": "minutes a round",
     "make studies": "tests/test_studies.py, on a study of its own",
     "make bench": "minutes of full load",
     "python -m tests.benchmarks airbus": "minutes of full load",
