@@ -135,6 +135,12 @@ def succeed(folder: Path, *command: str, **variables: str) -> str:
     return result.stdout
 
 
+def stage_command(words: str) -> list[str]:
+    """The command of a stage and its item, as ``generate train``."""
+    name, *item = words.split()
+    return [sys.executable, "-m", f"stages.{name}", *item]
+
+
 def metrics(folder: Path, name: str) -> dict[str, Any]:
     """What a stage wrote to metrics/{name}.json."""
     values: dict[str, Any] = json.loads((folder / "metrics" / f"{name}.json").read_text())

@@ -20,7 +20,7 @@ from stages.learning.speculation import Part, Speculation
 from stages.pipeline import cluster, workers
 from stages.pipeline.errors import UserError
 from tests.cluster import Cluster, wait_for
-from tests.project import SMALL, copied, make_small_project, merged, succeed
+from tests.project import SMALL, copied, make_small_project, merged, stage_command, succeed
 
 STAGES = ["generate train", "generate test", "audit", "train_seed", "select", "judge", "evaluate"]
 # Enough blocks that some are predicted ahead, and a walk that ends in a long scan.
@@ -46,11 +46,6 @@ def contents(project: Path) -> dict[str, bytes]:
     }
 
 
-def stage(words: str) -> list[str]:
-    name, *item = words.split()
-    return [sys.executable, "-m", f"stages.{name}", *item]
-
-
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose stages ran on this machine alone; beside it, before each stage, what it was then."""
@@ -59,7 +54,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for words in STAGES:
         if words in BY_PARTS:
             copied(project, folder / words)
-        succeed(project, *stage(words), **ENVIRONMENT)
+        succeed(project, *stage_command(words), **ENVIRONMENT)
     return project
 
 
@@ -68,7 +63,7 @@ def test_workers_of_a_cluster_write_the_same_bytes(alone: Path, tmp_path: Path) 
     project = copied(alone.parent / BY_PARTS[0], tmp_path / "project")
     with Cluster(project, 2, tmp_path / "log") as found:
         for words in STAGES:
-            succeed(project, *stage(words), TRAINCORE_SCHEDULER=found.address, **ENVIRONMENT)
+            succeed(project, *stage_command(words), TRAINCORE_SCHEDULER=found.address, **ENVIRONMENT)
     assert contents(project) == contents(alone)
 
 
@@ -76,12 +71,12 @@ def test_workers_of_a_cluster_write_the_same_bytes(alone: Path, tmp_path: Path) 
 @pytest.mark.parametrize("words", BY_PARTS)
 def test_workers_and_then_the_scheduler_are_killed(words: str, alone: Path, tmp_path: Path) -> None:
     project, straight = copied(alone.parent / words, tmp_path / "project"), copied(alone.parent / words, tmp_path / "q")
-    succeed(straight, *stage(words), **ENVIRONMENT)
+    succeed(straight, *stage_command(words), **ENVIRONMENT)
     begun = project / ".traincore/checkpoints" / words.replace(" ", "-")
 
     def start(address: str) -> "subprocess.Popen[str]":
         environment = {**os.environ, **ENVIRONMENT, "TRAINCORE_SCHEDULER": address}
-        return subprocess.Popen(stage(words), cwd=project, env=environment, stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(stage_command(words), cwd=project, env=environment, stderr=subprocess.PIPE, text=True)
 
     with Cluster(project, 2, tmp_path / "log") as found:
         process = start(found.address)
@@ -102,7 +97,7 @@ def test_workers_and_then_the_scheduler_are_killed(words: str, alone: Path, tmp_
     if process.returncode:  # else all results were there already
         assert process.returncode == 1
         assert printed.splitlines()[-1].endswith("is gone; the same command goes on from the last checkpoint")
-        succeed(project, *stage(words), **ENVIRONMENT)
+        succeed(project, *stage_command(words), **ENVIRONMENT)
     assert contents(project) == contents(straight)
 
 

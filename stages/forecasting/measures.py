@@ -33,7 +33,7 @@ from stages.pipeline.params.sections import Params
 from stages.pipeline.processes import end_with_parent
 
 SECONDS = 2.0  # that each thing is tried, at the least
-HASHED = 256  # images, as many as a worker of stage audit reads at once
+HASHED = 256  # images that are tried
 STATISTICS = 100  # pairs that statistics are estimated on
 BLOCKS = 4  # of predictions; the next is read while one is predicted
 

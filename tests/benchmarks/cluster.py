@@ -3,14 +3,13 @@
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import psutil
 
 from tests.cluster import Cluster
-from tests.project import environment, make_small_project, succeed
+from tests.project import environment, make_small_project, stage_command, succeed
 
 WORKERS = (1, 2, 4, 8)
 # The bar is so low that every pair passes: the walk is a single pass that certifies.
@@ -32,7 +31,7 @@ def measure() -> list[str]:
         alone = {}
         for words in STAGES:
             for before in BEFORE.get(words, []):
-                succeed(project, *_command(before), TRAINCORE_THREADS="1")
+                succeed(project, *stage_command(before), TRAINCORE_THREADS="1")
             alone[words] = _seconds(project, words)
         rows = []
         for count in WORKERS:
@@ -46,18 +45,16 @@ def measure() -> list[str]:
         return rows
 
 
-def _command(words: str) -> list[str]:
-    name, *item = words.split()
-    return [sys.executable, "-m", f"stages.{name}", *item]
-
-
 def _seconds(project: Path, words: str, cluster: Cluster | None = None) -> float:
     """Processor time of a stage, user and system, with its workers'."""
     shutil.rmtree(project / ".traincore", ignore_errors=True)
     variables = {"TRAINCORE_SCHEDULER": cluster.address} if cluster else {}
     before = _of_cluster(cluster)
     process = subprocess.Popen(
-        _command(words), cwd=project, env=environment(TRAINCORE_THREADS="1", **variables), stderr=subprocess.DEVNULL
+        stage_command(words),
+        cwd=project,
+        env=environment(TRAINCORE_THREADS="1", **variables),
+        stderr=subprocess.DEVNULL,
     )
     _, status, usage = os.wait4(process.pid, 0)
     assert status == 0, words

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import psutil
 
-from tests.project import environment, make_small_project, succeed
+from tests.project import environment, make_small_project, stage_command, succeed
 
 HEADER = "| stage | pairs | seconds | processor seconds | MB of the stage | MB of a worker | kB of disk a pair |"
 COUNTS = (1_000, 10_000, 100_000, 1_000_000)
@@ -47,7 +47,7 @@ def measure() -> list[str]:
             project = make_small_project(Path(folder), {**PARAMS, "dataset": dataset})
             for words in STAGES:
                 for before in BEFORE.get(words, []):
-                    succeed(project, *_command(before))
+                    succeed(project, *stage_command(before))
                 use = _measured(project, words)
                 rows.append(
                     f"| {words} | {count:,} | {use.seconds:.1f} | {use.processor:.1f} | {use.stage / 1e6:.0f} | "
@@ -57,15 +57,10 @@ def measure() -> list[str]:
     return rows
 
 
-def _command(words: str) -> list[str]:
-    name, *item = words.split()
-    return [sys.executable, "-m", f"stages.{name}", *item]
-
-
 def _measured(project: Path, words: str) -> Use:
     """Run a stage, and look at its processes and files while it runs."""
     begun, disk = time.monotonic(), project / DISK[words]
-    process = psutil.Popen(_command(words), cwd=project, env=environment(), stderr=subprocess.DEVNULL)
+    process = psutil.Popen(stage_command(words), cwd=project, env=environment(), stderr=subprocess.DEVNULL)
     memory: dict[int, int] = {}
     processor: dict[int, float] = {}
     most = 0
