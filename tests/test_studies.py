@@ -29,7 +29,7 @@ def test_a_study_is_every_combination_of_its_grids_with_what_they_have_in_common
             "common": ["small"],
             "table": {"rows": {}, "columns": {"rows shared": "shared training.seed"}},
             "grids": [
-                {"name": "plain"},
+                {"name": "plain", "common": ["large"]},
                 {
                     "name": "{strategy}-{seed}",
                     "line": "drawn {seed} {letter}",
@@ -53,7 +53,7 @@ def test_a_study_is_every_combination_of_its_grids_with_what_they_have_in_common
     }
     of_0, of_1 = ({"select.given.table": f"core of study-{seed}", "training.seed": seed} for seed in (0, 1))
     assert found == [
-        Run("study-plain", "study", "", small, keeps_rows=True),
+        Run("study-plain", "study", "", {"dataset.image_size": 9}, keeps_rows=True),
         Run("study-random-0", "study", "drawn 0 a", {**drawn, **of_0}, keeps_rows=True),
         Run("study-random-1", "study", "drawn 1 a", {**drawn, **of_1}, keeps_rows=True),
     ]

@@ -25,7 +25,7 @@ def result(order: int, selected: int, score: float | None, rows: list[int]) -> d
     return {"line": "", "changes": changes, "select": {"selected": selected}, "rows": rows, **evaluated}
 
 
-def test_a_table_has_a_line_for_each_group_and_tells_their_spread() -> None:
+def test_a_table_has_a_line_for_each_group_and_tells_the_interval_of_its_mean() -> None:
     columns = {"chosen": "select.selected", "score": "evaluate.test.score", "shared": "shared"}
     table = Table(rows={"order": "select.order_seed"}, columns=columns, total=True)
     runs = {
@@ -36,16 +36,16 @@ def test_a_table_has_a_line_for_each_group_and_tells_their_spread() -> None:
     assert table_of(table, runs, DEFAULTS) == [
         "| order | runs | chosen | score | shared |",
         "|---|---|---|---|---|",
-        "| 1 | 2 | 12 ± 2.828 | 0.625 ± 0.1768 | 1 ± 0 |",
+        "| 1 | 2 | 12 ± 25.41 | 0.625 ± 1.588 | 1 ± 0 |",
         "| 2 | 1 | 12345 | – | 0 |",
-        "| all | 3 | 4123 ± 7120 | 0.625 ± 0.1768 | 0.6667 ± 0.5774 |",
+        "| all | 3 | 4123 ± 17688 | 0.625 ± 1.588 | 0.6667 ± 1.434 |",
     ]
 
 
 def test_a_table_tells_lines_apart_by_the_words_of_a_reference_and_not_by_its_run() -> None:
     table = Table(rows={"size": "select.budget.count"}, columns={"chosen": "select.selected"})
     runs = {"a": result(1, 10, None, []), "b": result(2, 20, None, [])}
-    assert table_of(table, runs, DEFAULTS)[2:] == ["| size | 2 | 15 ± 7.071 |"]
+    assert table_of(table, runs, DEFAULTS)[2:] == ["| size | 2 | 15 ± 63.53 |"]
 
 
 def test_rows_are_shared_with_the_runs_that_have_the_same_values() -> None:
@@ -60,7 +60,7 @@ def test_rows_are_shared_with_the_runs_that_have_the_same_values() -> None:
     }
     table = Table(rows={"size": "select.budget.count"}, columns={"seed": "shared training.seed", "any": "shared"})
     assert table_of(table, runs, DEFAULTS)[2:] == [
-        "| 5 | 2 | 0.5 ± 0.7071 | 0.8333 ± 0.2357 |",
+        "| 5 | 2 | 0.5 ± 6.353 | 0.8333 ± 2.118 |",
         "| 6 | 2 | 1 | 0.3333 |",
     ]
 
@@ -93,7 +93,32 @@ def test_a_table_tells_failing_shares_and_counts_bounds_that_do_not_hold() -> No
     }
     runs["d"] = {"line": "", "changes": {}, "select": {"bound": None}, "evaluate": {"test": {"pairs": 0}}}
     table = Table(rows={"rate": "training.learning_rate"}, columns={"failing": "failing", "broken": "broken"})
-    assert table_of(table, runs, DEFAULTS)[2:] == ["| 0.1 | 4 | 0.08 ± 0.05292 | 1 of 3 |"]
+    assert table_of(table, runs, DEFAULTS)[2:] == ["| 0.1 | 4 | 0.08 ± 0.1314 | 1 of 3 |"]
+
+
+def test_a_difference_is_taken_seed_by_seed_and_bold_where_its_interval_leaves_out_zero() -> None:
+    failing = {
+        "core": {1: 3, 2: 40, 3: 10},
+        "random": {1: 13, 2: 51, 3: 19},
+        "other": {1: 3, 2: 39, 3: 12},
+        "apart": {4: 7},
+    }
+    runs = {
+        f"{line}-{seed}": {
+            "line": line,
+            "changes": {"training.seed": seed},
+            "evaluate": {"test": {"below_bar": count}},
+        }
+        for line, counts in failing.items()
+        for seed, count in counts.items()
+    }
+    table = Table(rows={"of": "line"}, columns={"more": "difference evaluate.test.below_bar core"})
+    assert table_of(table, runs, DEFAULTS)[2:] == [
+        "| core | 3 | – |",
+        "| random | 3 | **10 ± 2.484** |",
+        "| other | 3 | 0.3333 ± 3.795 |",
+        "| apart | 1 | – |",
+    ]
 
 
 def test_a_table_tells_how_many_runs_diverged() -> None:

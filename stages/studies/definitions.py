@@ -31,6 +31,8 @@ class Grid(_Section):
     name, line : str
         Name of a run, after that of its study, and its line in the table. Both may hold ``{key}``, the last part of the
         key of a parameter in ``over``, or of a word in ``for``.
+    common : list of str
+        Names of changes that these runs share with others, beside those of their study.
     over : dict
         Values of each parameter. Parameters that are written together, with commas, change together.
     with_ : dict
@@ -41,6 +43,7 @@ class Grid(_Section):
 
     name: str
     line: str = ""
+    common: list[str] = []
     over: dict[str, list[Any]] = {}
     with_: dict[str, Any] = Field({}, alias="with")
     for_: dict[str, list[Any]] = Field({}, alias="for")
@@ -156,9 +159,9 @@ def runs_of(name: str, study: Study, common: Mapping[str, Mapping[str, Any]]) ->
     Run
         One for each combination of values of each grid.
     """
-    shared = {key: value for part in study.common for key, value in common[part].items()}
     keeps_rows = any(column.split()[0] in ROW_COLUMNS for column in study.table.columns.values())
     for grid in study.grids:
+        shared = {key: value for part in [*study.common, *grid.common] for key, value in common[part].items()}
         for over, repeated in itertools.product(_combinations(grid.over), _combinations(grid.for_)):
             words = {**repeated, **{key.split(".")[-1]: value for key, value in over.items()}}
             changes = {**shared, **grid.with_, **over}

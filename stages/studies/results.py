@@ -21,7 +21,7 @@ def read_results(study: str) -> dict[str, Result]:
 
 
 def record(run: Run, result: Mapping[str, Any]) -> None:
-    """Add the result of a run to those of its study: its changes, digests of the cores that it used, its metrics."""
+    """Add the result of a run to those of its study: changes, commit of the code, digests of cores it used, metrics."""
     results = {**read_results(run.study), run.name: result}
     lines = [f"{json.dumps(name)}: {json.dumps(each)}" for name, each in results.items()]
     with atomic(FOLDER / f"{run.study}.json") as [partial]:

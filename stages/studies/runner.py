@@ -136,7 +136,8 @@ def _experiment(runs: Mapping[str, Run], job: tuple[Run, Path, str]) -> Result:
     if _refs_of(run.name, clone):
         _call("dvc", "exp", "remove", run.name, folder=clone)
     settings = [f"--set-param={key}={_literal(resolve(value, runs))}" for key, value in run.changes.items()]
-    result = {"changes": run.changes, "cores": {name: digest_of_core(name) for name in sorted(run.needs)}}
+    cores = {name: digest_of_core(name) for name in sorted(run.needs)}
+    result = {"changes": run.changes, "code": commit, "cores": cores}
     try:
         _call("dvc", "exp", "run", "--name", run.name, *settings, "evaluate", folder=clone, **variables)
     except UserError as error:

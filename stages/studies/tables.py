@@ -3,9 +3,12 @@
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from math import sqrt
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
+
+from scipy.special import stdtrit
 
 from stages.drawing import charts
 from stages.pipeline.params.choices import get
@@ -13,6 +16,7 @@ from stages.studies.definitions import Figure, Study, Table, reference_in
 from stages.studies.results import FOLDER, Result
 
 README = FOLDER / "README.md"
+CONFIDENCE = 0.95  # of the intervals
 COLLAPSED = 0.01  # a network collapsed if its probabilities spread by less than this over an image, in the mean
 Results = Mapping[str, Result]
 
@@ -52,7 +56,8 @@ def table_of(table: Table, results: Results, defaults: Mapping[str, Any]) -> lis
     -------
     list of str
         The head, and a line for each combination of what tells lines apart. Where several runs share a line, a column
-        gives their mean and standard deviation.
+        gives their mean, and how far its 95 % interval by Student's t reaches to either side. A difference from the
+        runs of another line is in bold where this interval leaves out zero.
     """
 
     def line(label: Iterable[str], names: Iterable[str]) -> list[str]:
@@ -86,14 +91,18 @@ def _label(key: str, result: Result, defaults: Mapping[str, Any]) -> str:
 
 
 def _cell(column: str, names: Iterable[str], results: Results) -> str:
-    """The mean and standard deviation of a column over some runs, as far as they have a value."""
+    """The mean of a column over some runs, as far as they have a value, and half the length of its interval."""
     values = _values(column, names, results)
     if not values:
         return "–"
     if column in COUNTED:
         return f"{sum(values):.0f} of {len(values)}"
-    middle = _show(mean(values))
-    return middle if len(values) == 1 else f"{middle} ± {_show(stdev(values))}"
+    middle = mean(values)
+    if len(values) == 1:
+        return _show(middle)
+    reach = float(stdtrit(len(values) - 1, (1 + CONFIDENCE) / 2)) * stdev(values) / sqrt(len(values))
+    cell = f"{_show(middle)} ± {_show(reach)}"
+    return f"**{cell}**" if column.startswith("difference") and abs(middle) > reach else cell
 
 
 def _values(column: str, names: Iterable[str], results: Results) -> list[float]:
@@ -144,13 +153,29 @@ def _first(count: str, name: str, results: Results) -> int | None:
     return None if rows is None else sum(row < int(count) for row in rows)
 
 
-# Columns beside plain metrics, by their first word: `collapsed`, `failing`, `broken`, `shared KEYS`, `first COUNT`.
+def _difference(argument: str, name: str, results: Results) -> float | None:
+    """A metric less that of the run with the same seeds in another line."""
+    metric, line = argument.split(maxsplit=1)
+
+    def seeds(result: Result) -> dict[str, Any]:
+        return {key: value for key, value in result["changes"].items() if key.endswith("seed")}
+
+    own = results[name]
+    others = [each for each in results.values() if each["line"] == line != own["line"] and seeds(each) == seeds(own)]
+    pairs = [(get(own, metric), get(other, metric)) for other in others]
+    known = [mine - other for mine, other in pairs if mine is not None and other is not None]
+    return mean(known) if known else None
+
+
+# Columns beside plain metrics, by their first word: `collapsed`, `failing`, `broken`, `shared KEYS`, `first COUNT`,
+# `difference METRIC LINE`.
 COMPUTED: dict[str, Callable[[str, str, Results], float | None]] = {
     "collapsed": _collapsed,
     "failing": _failing,
     "broken": _broken,
     "shared": _shared,
     "first": _first,
+    "difference": _difference,
 }
 COUNTED = ("collapsed", "broken")  # shown as a number of runs
 
