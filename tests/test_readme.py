@@ -63,7 +63,7 @@ EXPERIMENTS = {
     "dvc exp run -S select.strategy=k_center -S select.budget.count=300": FROM_SEED,
     "dvc exp run -S select.strategy=first_failure": FROM_SEED,
     "dvc exp run -S select.retrain=1000": ["select", "judge", "evaluate", "report"],
-    "dvc exp run -S dataset.train_count=600 -S dataset.test_count=200 -S dataset.image_size=64 "
+    "dvc exp run -S dataset.train_count=600 -S dataset.test_count=200 -S dataset.image_size=48 "
     "-S network.base_filters=8": STAGES,
 }
 
@@ -174,7 +174,7 @@ def small(command: str, folder: Path) -> str:
         ("precision=0.9", "precision=0.35"),
         ("train_count=600", "train_count=44"),
         ("test_count=200", "test_count=10"),
-        ("image_size=64", "image_size=32"),
+        ("image_size=48", "image_size=32"),
         ("budget.count=300", "budget.count=8"),
         ("network.base_filters=8", "network.name=residual_unet -S network.base_filters=4"),
         ("network.name=bn_unet", "network.name=bn_unet -S network.base_filters=4"),
