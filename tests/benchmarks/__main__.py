@@ -4,13 +4,26 @@ import sys
 
 from tests.benchmarks.alone import measure_alone
 
-BENCHMARKS = ("generation", "steps", "selection", "memory", "policy", "airbus", "store", "triage", "cluster", "scale")
+BENCHMARKS = (
+    "generation",
+    "steps",
+    "selection",
+    "memory",
+    "policy",
+    "airbus",
+    "store",
+    "triage",
+    "cluster",
+    "scale",
+    "ships",
+)
 BY_NAME_ONLY = {
     "policy",  # compares results, not times: twelve whole pipelines
     "airbus",  # has nothing plain beside it
     "store",  # the same
     "cluster",  # many minutes
     "scale",  # an hour
+    "ships",  # an hour, and 15 GB of the disk
     "triage",  # tells about the run that is in data/, models/ and metrics/
 }
 

@@ -48,7 +48,7 @@ def measure() -> list[str]:
             for words in STAGES:
                 for before in BEFORE.get(words, []):
                     succeed(project, *stage_command(before))
-                use = _measured(project, words)
+                use = measured(project, words, DISK[words])
                 rows.append(
                     f"| {words} | {count:,} | {use.seconds:.1f} | {use.processor:.1f} | {use.stage / 1e6:.0f} | "
                     f"{use.worker / 1e6:.0f} | {use.disk / count / 1e3:.2f} |"
@@ -57,9 +57,9 @@ def measure() -> list[str]:
     return rows
 
 
-def _measured(project: Path, words: str) -> Use:
-    """Run a stage, and look at its processes and files while it runs."""
-    begun, disk = time.monotonic(), project / DISK[words]
+def measured(project: Path, words: str, output: str) -> Use:
+    """Run a stage, and look at its processes and files while it runs; those of ``output`` count as its disk."""
+    begun, disk = time.monotonic(), project / output
     process = psutil.Popen(stage_command(words), cwd=project, env=environment(), stderr=subprocess.DEVNULL)
     memory: dict[int, int] = {}
     processor: dict[int, float] = {}
