@@ -13,14 +13,13 @@ from stages.datasets.shared.source import Source, classes_of, open_source
 from stages.datasets.shared.tally import Tally, require_sense
 from stages.datasets.shared.tiles import TileSource
 from stages.pairs.layout import Layout
-from stages.pairs.shards import PARTIAL
 from stages.pairs.write import create, finish, write_shard, written_shard
 from stages.pipeline import paths
 from stages.pipeline.checkpoints import resumable
 from stages.pipeline.disk import require_space
 from stages.pipeline.entry import run
 from stages.pipeline.errors import UserError
-from stages.pipeline.files import atomic, stamp, write_json
+from stages.pipeline.files import PARTIAL, atomic, stamp, write_json
 from stages.pipeline.machine import count_from_environment
 from stages.pipeline.params import load
 from stages.pipeline.progress import Progress

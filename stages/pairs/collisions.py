@@ -5,8 +5,6 @@ are so many parts that each fits into memory: of the keys, in which hashes colli
 corners vote on a shift.
 """
 
-import os
-import socket
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -16,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stages.pairs.copies import Marks
+from stages.pipeline.files import atomic_file
 from stages.pipeline.progress import Progress
 from stages.pipeline.workers import Workers
 
@@ -267,10 +266,6 @@ def _run(folder: Path, name: str, start: int) -> Path:
 
 
 def _write(path: Path, entries: np.ndarray) -> Path:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{socket.gethostname()}-{os.getpid()}")
-    with partial.open("wb") as file:
+    with atomic_file(path) as file:
         np.save(file, entries)
-    partial.replace(path)
     return path

@@ -7,7 +7,6 @@ same files, at about half a millisecond a chunk; a pool is hundreds of thousands
 """
 
 import os
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,12 +17,10 @@ import numpy as np
 
 from stages.pipeline.disk import cannot_write
 from stages.pipeline.errors import UserError
-from stages.pipeline.files import cannot_read
+from stages.pipeline.files import cannot_read, atomic_file
 
 SHARD_BYTES = 64 * 2**20  # about the most that a shard takes
 CHECKSUM_BYTES = 4
-PARTIAL = ".partial"  # ends the name of a file that is not yet whole
-WRITE_BUFFER = 2**20  # many chunks a system call
 _zstd = numcodecs.Zstd(level=1)
 # A chunk is its encoded bytes and their checksum.
 ENCODERS: dict[str, Callable[[bytes], bytes]] = {"raw": bytes, "zstd": _zstd.encode}
@@ -80,10 +77,7 @@ def _write_shard(path: Path, chunks: Iterable[bytes], slots: int, compression: s
     index = np.full((slots, 2), 2**64 - 1, dtype="<u8")  # the specification's mark of an empty slot
     checksums: list[int] = []
     offset = 0
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # A worker that was given up for dead may still be writing the same shard.
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}{PARTIAL}")
-    with partial.open("wb", buffering=WRITE_BUFFER) as file:
+    with atomic_file(path) as file:
         for slot, raw in enumerate(chunks):
             encoded = encode(raw)
             checksums.append(checksum(encoded))
@@ -93,7 +87,6 @@ def _write_shard(path: Path, chunks: Iterable[bytes], slots: int, compression: s
             offset += len(encoded) + CHECKSUM_BYTES
         file.write(index.tobytes())
         file.write(checksum(index.tobytes()).to_bytes(CHECKSUM_BYTES, "little"))
-    partial.replace(path)
     return checksums
 
 

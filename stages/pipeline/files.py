@@ -4,12 +4,13 @@ import errno
 import hashlib
 import json
 import shutil
+import uuid
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from stages.pipeline.errors import UserError
 from stages.pipeline.locks import alone
 from stages.pipeline.stores import version_of
 
+PARTIAL = ".partial"  # ends the name of a file that is not yet whole
+WRITE_BUFFER = 2**20
 Content = TypeVar("Content")
 
 
@@ -125,6 +128,20 @@ def atomic(*targets: Path) -> Iterator[list[Path]]:
             raise
         finally:
             _remove(*partials)
+
+
+@contextmanager
+def atomic_file(target: Path) -> Iterator[IO[bytes]]:
+    """A file to write, which is moved to its target once it is written; its folder is made.
+
+    No lock, and a name of its own each time: several processes may write the same, as does a worker that was given up
+    for dead. What a killed one leaves ends in `PARTIAL`.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}{PARTIAL}")
+    with partial.open("wb", buffering=WRITE_BUFFER) as file:
+        yield file
+    partial.replace(target)
 
 
 def _remove(*paths: Path) -> None:
