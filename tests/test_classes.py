@@ -12,6 +12,7 @@ from PIL import Image
 
 from stages.datasets.shared.classes import ClassRule, default_color
 from stages.pairs.layout import IGNORED, PixelClass
+from stages.pipeline.params.sections import MOST_CLASSES
 from tests.damage import refused
 from tests.files import noise, save
 from tests.sources import SIZE, drawn, opened, refusal
@@ -237,3 +238,7 @@ def test_a_rule_takes_each_value_to_its_class_and_the_rest_to_the_background(val
 
 def test_drawn_colours_of_classes_differ() -> None:
     assert len({default_color(place) for place in range(60)}) == 60
+
+
+def test_ignored_pixels_have_the_number_behind_that_of_the_last_class() -> None:
+    assert IGNORED == MOST_CLASSES + 1

@@ -25,7 +25,7 @@ from stages.datasets.shared.split import side_of
 from stages.datasets.shared.tiles import Cut, TileSource, layout_of
 from stages.pairs.layout import IGNORED, Origins, PixelClass
 from stages.pipeline.errors import UserError
-from stages.pipeline.params.sections import DatasetParams
+from stages.pipeline.params.sections import MOST_CLASSES, DatasetParams
 from stages.pipeline.stores import folder_at
 
 IMAGES, ANNOTATIONS = "**/*", "annotations.json"
@@ -196,9 +196,9 @@ def _classes(
     if unknown:
         known = shorten(", ".join(number_of), 400, placeholder=" …")
         raise UserError(f"dataset.classes names {unknown[0]!r}, allowed are the categories of {path}: {known}")
-    if not 0 < len(names) < IGNORED:
+    if not 0 < len(names) <= MOST_CLASSES:
         raise UserError(
-            f"dataset.classes makes {len(names)} classes of {path}, allowed are 1 to {IGNORED - 1}; name some"
+            f"dataset.classes makes {len(names)} classes of {path}, allowed are 1 to {MOST_CLASSES}; name some"
         )
     value_of = {each: value for value, each in enumerate(names, 1)}
     colored = [PixelClass(each, number_of[each], default_color(value)) for each, value in value_of.items()]

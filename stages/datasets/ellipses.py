@@ -162,7 +162,7 @@ def source(options: DatasetParams, item: str) -> Ellipses:
     interference: str = getattr(options, f"{item}_interference") or options.interference
     classes = _classes(options) if options.classes else ()
     shape = (options.image_size, options.image_size, CHANNELS)
-    layout = Layout(count, shape, options.dtype, len(classes) or None, "pixels" if classes else "images")
+    layout = Layout.of_masks(count, shape, options.dtype, classes)
     return Ellipses(layout, seed, options.radius_min, options.radius_max, interference, classes)
 
 

@@ -8,7 +8,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from stages.pairs.layout import IGNORED, MASK_THRESHOLD, PixelClass
+from stages.pairs.layout import GREY, IGNORED, MASK_THRESHOLD, PixelClass
+
+
+def rgb(color: str) -> tuple[int, int, int]:
+    """Red, green and blue of a colour as ``#ff8000``."""
+    red, green, blue = bytes.fromhex(color[1:])
+    return red, green, blue
+
 
 KINDS = {
     "rightly in the mask": (86, 180, 233),  # sky blue
@@ -22,7 +29,7 @@ KINDS_OF_CLASSES = {
     "missed": KINDS["missed"],
     "in the wrong class": (204, 121, 167),  # reddish purple
     "rightly background": KINDS["rightly outside"],
-    "ignored": (128, 128, 128),
+    "ignored": rgb(GREY),
 }
 OUTLINE = (240, 228, 66)
 
@@ -107,12 +114,6 @@ def as_classes(mask: np.ndarray, classes: Sequence[PixelClass]) -> np.ndarray:
     palette = np.full((IGNORED + 1, 3), KINDS_OF_CLASSES["ignored"], np.uint8)
     palette[: len(classes)] = [rgb(each.color) for each in classes]
     return np.asarray(palette[mask])
-
-
-def rgb(color: str) -> tuple[int, int, int]:
-    """Red, green and blue of a colour as ``#ff8000``."""
-    red, green, blue = bytes.fromhex(color[1:])
-    return red, green, blue
 
 
 def mask_as_rgb(mask: np.ndarray, classes: Sequence[PixelClass] = ()) -> np.ndarray:

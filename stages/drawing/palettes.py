@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from stages.drawing.colors import KINDS_OF_CLASSES, rgb
-from stages.pairs.layout import IGNORED, PixelClass
+from stages.drawing.colors import rgb
+from stages.pairs.layout import GREY, IGNORED, PixelClass
 from stages.pairs.tables import write_csv
 
 
@@ -43,7 +43,7 @@ def save_mask(mask: np.ndarray, path: Path, classes: Sequence[PixelClass]) -> No
     number_of = np.zeros(IGNORED + 1, np.uint8)
     number_of[[*range(len(classes)), IGNORED]] = numbers
     palette = np.zeros((IGNORED + 1, 3), np.uint8)
-    palette[numbers] = [*(rgb(each.color) for each in classes), KINDS_OF_CLASSES["ignored"]]
+    palette[numbers] = [*(rgb(each.color) for each in classes), rgb(GREY)]
     picture = Image.fromarray(number_of[mask]).convert("P")
     picture.putpalette(palette.tobytes())
     picture.save(path)
@@ -52,5 +52,4 @@ def save_mask(mask: np.ndarray, path: Path, classes: Sequence[PixelClass]) -> No
 def write_legend(folder: Path, classes: Sequence[PixelClass]) -> None:
     """Write ``classes.csv``: what stands in these files for each class, and for ignored pixels; names and colours."""
     lines = [(number, each.name, each.color) for number, each in zip(numbers_of(classes), classes, strict=True)]
-    grey = "#" + bytes(KINDS_OF_CLASSES["ignored"]).hex()
-    write_csv(folder / "classes.csv", ["value", "name", "color"], [*lines, (IGNORED, "ignored", grey)])
+    write_csv(folder / "classes.csv", ["value", "name", "color"], [*lines, (IGNORED, "ignored", GREY)])

@@ -6,11 +6,11 @@ from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
-from stages.pairs.layout import IGNORED, PixelClass
+from stages.pairs.layout import GREY, IGNORED, PixelClass
 from stages.pipeline.opencv import open_cv
 
 OBJECT = PixelClass("object", 1, "#ff8000")  # what masks of 0 and 1 show; they have no names of their own
-IGNORED_CLASS = PixelClass("ignored", IGNORED, "#808080")
+IGNORED_CLASS = PixelClass("ignored", IGNORED, GREY)
 
 
 class Item(NamedTuple):

@@ -23,6 +23,7 @@ VERSION = 2
 SHARD_ROWS = 512
 CLASSES = 256
 IGNORED = 255  # in masks of classes: a pixel that neither trains nor counts
+GREY = "#808080"  # what such pixels are drawn in
 MASK_THRESHOLD = 0.5  # a pixel of a greater probability is predicted to belong to the mask
 # Noise does not compress and costs time in trying; masks shrink a hundredfold.
 COMPRESSION = {"images": "raw", "masks": "zstd", "labels": "raw"}
@@ -96,6 +97,13 @@ class Layout:
     dtype: str
     classes: int | None = None
     classes_of: ClassesOf = field(default="images", repr=False)  # digests go by the text of the others
+
+    @classmethod
+    def of_masks(
+        cls, count: int, image_shape: tuple[int, int, int], dtype: str, classes: Sequence[PixelClass]
+    ) -> "Layout":
+        """The layout of pairs with masks of some classes, the background first, or without any of 0 and 1."""
+        return cls(count, image_shape, dtype, len(classes) or None, "pixels" if classes else "images")
 
     @property
     def kind(self) -> Kind:

@@ -17,7 +17,7 @@ import numpy as np
 
 from stages.pipeline.disk import cannot_write
 from stages.pipeline.errors import UserError
-from stages.pipeline.files import cannot_read, atomic_file
+from stages.pipeline.files import atomic_file, cannot_read
 
 SHARD_BYTES = 64 * 2**20  # about the most that a shard takes
 CHECKSUM_BYTES = 4

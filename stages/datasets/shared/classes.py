@@ -13,13 +13,12 @@ from stages.datasets.shared.mask import BRIGHT, FEW_LABELS, MANY_LABELS, Seen, o
 from stages.datasets.shared.raster import Raster
 from stages.pairs.layout import IGNORED, PixelClass
 from stages.pipeline.errors import UserError
-from stages.pipeline.params.sections import DatasetParams
+from stages.pipeline.params.sections import MOST_CLASSES, DatasetParams
 
 BACKGROUND = "background"
 BLACK = "#000000"
 # Colours that colour-blind people tell apart (Okabe & Ito, 2008); further classes have those of VOC's map.
 COLORS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
-MOST = IGNORED - 1  # classes beside the background
 SHOWN = 5  # values that a line names
 
 
@@ -164,9 +163,10 @@ def _classes_of(masks: Sequence[tuple[Path, int]], ignored: int | None, strict: 
     others = sorted(number for number in numbers if number is not None and number not in (0, ignored))
     if not others:
         raise UserError(f"dataset.classes is 'all', but no mask holds anything but 0, as {masks[0][0]}")
-    if len(others) > MOST:
+    if len(others) > MOST_CLASSES:
         raise UserError(
-            f"dataset.classes is 'all', allowed are names of at most {MOST}: the masks hold {len(others)} values"
+            f"dataset.classes is 'all', allowed are names of at most {MOST_CLASSES}: "
+            f"the masks hold {len(others)} values"
         )
     named = []
     for place, each in enumerate(others, 1):

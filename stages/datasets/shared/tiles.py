@@ -191,7 +191,7 @@ def layout_of(
         )
     tiles = tiles[:count]
     shape = (cut.size, cut.size, headers[0].channels)
-    return Layout(len(tiles), shape, options.dtype, len(classes) or None, "pixels" if classes else "images"), tiles
+    return Layout.of_masks(len(tiles), shape, options.dtype, classes), tiles
 
 
 def tiles_of(headers: Sequence[Header], left_out: LeftOut, cut: Cut) -> np.ndarray:

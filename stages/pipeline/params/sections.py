@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 NOTHING = "stages/none"  # stands for a file or folder that is not there, since DVC takes no null for a dependency
 MIN_RADIUS = 2
+MOST_CLASSES = 254  # beside the background; 255 stands for ignored pixels
 INT_MAX = 2**63 - 1
 FAR = 0.5  # share of the bar: what fails below it has a wrong mask rather than a hard one
 

@@ -12,13 +12,12 @@ from pydantic import BaseModel, Field, ValidationError, create_model
 from stages.pipeline.errors import UserError
 from stages.pipeline.params import choices as choices_file
 from stages.pipeline.params.choices import DEFAULTS, NAMES, NETWORK_OPTIONS, Choices, get, resolve, target_of
-from stages.pipeline.params.sections import NOTHING, DatasetParams, Params, SelectParams
+from stages.pipeline.params.sections import MOST_CLASSES, NOTHING, DatasetParams, Params, SelectParams
 
 FILE = Path("params.yaml")
 
 COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 TAKEN = ("ignored", "traincore")  # names of classes in the files for labelling tools
-MOST_CLASSES = 254  # beside the background; 255 stands for ignored pixels
 
 # Keys that mean nothing to pairs that do not come from files, and can be null.
 _FILE_KEYS = (
