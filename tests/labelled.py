@@ -12,10 +12,11 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from stages.labelling.items import IGNORED_CLASS, OBJECT, Item
+from stages.labelling.items import OBJECT, Item, labels_of
 from stages.pairs.layout import IGNORED, PixelClass
 
-CLASSES = {1: PixelClass("road", 7, "#804080"), 2: PixelClass("Auto & Co. <ü>", 26, "#00008e"), IGNORED: IGNORED_CLASS}
+BACKGROUND = PixelClass("background", 0, "#000000")
+CLASSES = labels_of([BACKGROUND, PixelClass("road", 7, "#804080"), PixelClass("Auto & Co. <ü>", 26, "#00008e")])
 BINARY = {1: OBJECT}
 FILES_OF = {
     "coco": ["annotations/instances_default.json"],

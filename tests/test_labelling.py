@@ -2,7 +2,7 @@
 
 import json
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,9 +16,10 @@ from hypothesis.extra.numpy import arrays
 
 from stages.labelling import coco, label_studio
 from stages.labelling.formats import FORMATS
-from stages.labelling.items import Export, Item, Region, regions, runs
+from stages.labelling.items import Export, Item, Region, labels_of, regions, runs
 from stages.pairs.layout import IGNORED, PixelClass
 from tests.labelled import (
+    BACKGROUND,
     BINARY,
     CLASSES,
     Masks,
@@ -33,11 +34,11 @@ from tests.labelled import (
     unpacked,
 )
 
-READERS: dict[str, Callable[[Path], Masks]] = {
-    "coco": read_coco,
-    "cvat": lambda folder: read_cvat(folder, CLASSES),
-    "label_studio": lambda folder: read_label_studio(folder, CLASSES),
-    "fiftyone": read_fiftyone,
+READERS: dict[str, Callable[[Path, Mapping[int, PixelClass]], Masks]] = {
+    "coco": lambda folder, _: read_coco(folder),
+    "cvat": read_cvat,
+    "label_studio": read_label_studio,
+    "fiftyone": lambda folder, _: read_fiftyone(folder),
 }
 MASKS = {"b/one.png": drawn(17, 23), "a two.jpg": drawn(9, 30, 1), "c&<.png": np.zeros((5, 4), np.uint8)}
 
@@ -56,7 +57,7 @@ def write(folder: Path, name: str, masks: Masks = MASKS, predicted: bool = False
 def test_masks_of_classes_come_back_to_the_pixel(name: str, masks: list[np.ndarray]) -> None:
     given = {f"{number}.png": mask for number, mask in enumerate(masks)}
     with TemporaryDirectory() as folder:
-        found = READERS[name](write(Path(folder), name, given))
+        found = READERS[name](write(Path(folder), name, given), CLASSES)
     assert list(found) == list(given)
     for path, mask in given.items():
         assert np.array_equal(found[path], mask) or (name == "label_studio" and not mask.any() and not found[path].size)
@@ -181,6 +182,17 @@ def test_cvat_has_labels_for_the_classes_and_a_tag_with_its_attributes(tmp_path:
         label["name"] for label in labels
     ]
     assert [image.attrib["id"] for image in root.iter("image")] == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_classes_may_have_the_names_that_the_files_add(name: str, tmp_path: Path) -> None:
+    labels = labels_of([BACKGROUND, PixelClass("ignored", 1, "#804080"), PixelClass("traincore", 2, "#00008e")])
+    FORMATS[name](tmp_path, items_of(MASKS), Export(labels, "images", predicted=False))
+    found = READERS[name](tmp_path, labels)
+    assert all(np.array_equal(found[path], mask) for path, mask in MASKS.items() if mask.any())
+    if name == "cvat":
+        named = [label["name"] for label in read_json(tmp_path / "labels.json")]
+        assert named == ["ignored", "traincore", "ignored_", "traincore_"]
 
 
 @pytest.mark.parametrize("predicted", [False, True])

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from stages.drawing.colors import rgb
-from stages.pairs.layout import GREY, IGNORED, PixelClass
+from stages.pairs.layout import GREY, IGNORED, PixelClass, ignored_class
 from stages.pairs.tables import write_csv
 
 
@@ -51,5 +51,6 @@ def save_mask(mask: np.ndarray, path: Path, classes: Sequence[PixelClass]) -> No
 
 def write_legend(folder: Path, classes: Sequence[PixelClass]) -> None:
     """Write ``classes.csv``: what stands in these files for each class, and for ignored pixels; names and colours."""
-    lines = [(number, each.name, each.color) for number, each in zip(numbers_of(classes), classes, strict=True)]
-    write_csv(folder / "classes.csv", ["value", "name", "color"], [*lines, (IGNORED, "ignored", GREY)])
+    named = zip([*numbers_of(classes), IGNORED], [*classes, ignored_class(classes)], strict=True)
+    lines = [(number, each.name, each.color) for number, each in named]
+    write_csv(folder / "classes.csv", ["value", "name", "color"], lines)

@@ -12,8 +12,9 @@ from typing import Any
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from stages.labelling.items import Export, Item, regions, runs
+from stages.pairs.layout import own_name
 
-TAG = "traincore"
+TAG = "traincore"  # with `_` behind it where a class has that name
 WHOLE = ["0", str(2**31 - 1), "1"]  # least, greatest, step: CVAT takes steps of whole numbers alone
 
 
@@ -62,8 +63,12 @@ def _labels(item: Item, export: Export) -> list[dict[str, Any]]:
     ]
     return [
         *({"name": each.name, "color": each.color, "type": "any", "attributes": []} for each in export.labels.values()),
-        {"name": TAG, "color": "#0080ff", "type": "tag", "attributes": attributes},
+        {"name": _tag(export), "color": "#0080ff", "type": "tag", "attributes": attributes},
     ]
+
+
+def _tag(export: Export) -> str:
+    return own_name(TAG, export.labels.values())
 
 
 def _meta(labels: list[dict[str, Any]]) -> Element:
@@ -93,7 +98,7 @@ def _image(number: int, item: Item, export: Export) -> Element:
             mask = SubElement(image, "mask", {side: str(pixels) for side, pixels in place.items()})
             mask.attrib |= {"label": label.name, "source": "auto" if export.predicted else "file"}
             mask.attrib |= {"rle": ", ".join(map(str, runs(region.bits.ravel()))), "occluded": "0", "z_order": "0"}
-    tag = SubElement(image, "tag", label=TAG, source="auto")
+    tag = SubElement(image, "tag", label=_tag(export), source="auto")
     for name, value in item.values.items():
         if value is not None:
             SubElement(tag, "attribute", name=name).text = str(value)

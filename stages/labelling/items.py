@@ -6,11 +6,10 @@ from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
-from stages.pairs.layout import GREY, IGNORED, PixelClass
+from stages.pairs.layout import IGNORED, PixelClass, ignored_class
 from stages.pipeline.opencv import open_cv
 
 OBJECT = PixelClass("object", 1, "#ff8000")  # what masks of 0 and 1 show; they have no names of their own
-IGNORED_CLASS = PixelClass("ignored", IGNORED, GREY)
 
 
 class Item(NamedTuple):
@@ -67,7 +66,7 @@ class Region(NamedTuple):
 
 def labels_of(classes: Sequence[PixelClass]) -> dict[int, PixelClass]:
     """What values of masks stand for, but for the background; ``classes`` are a set's, none for masks of 0 and 1."""
-    return dict(enumerate(classes[1:], 1)) | {IGNORED: IGNORED_CLASS} if classes else {1: OBJECT}
+    return dict(enumerate(classes[1:], 1)) | {IGNORED: ignored_class(classes)} if classes else {1: OBJECT}
 
 
 def regions(mask: np.ndarray, value: int) -> Iterator[Region]:

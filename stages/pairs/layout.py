@@ -8,7 +8,7 @@ the file, top, left and page of each pair, and ``files``, the names of these as 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -44,6 +44,19 @@ class PixelClass(NamedTuple):
     name: str
     value: int
     color: str
+
+
+def own_name(name: str, classes: Iterable[PixelClass]) -> str:
+    """A name that files for other programs add to those of some classes; where one has it, with ``_`` behind it."""
+    taken = {each.name for each in classes}
+    while name in taken:
+        name += "_"
+    return name
+
+
+def ignored_class(classes: Iterable[PixelClass]) -> PixelClass:
+    """What stands for ignored pixels beside some classes."""
+    return PixelClass(own_name("ignored", classes), IGNORED, GREY)
 
 
 class Block(NamedTuple):

@@ -17,7 +17,6 @@ from stages.pipeline.params.sections import MOST_CLASSES, NOTHING, DatasetParams
 FILE = Path("params.yaml")
 
 COLOR = re.compile(r"#[0-9a-fA-F]{6}")
-TAKEN = ("ignored", "traincore")  # names of classes in the files for labelling tools
 
 # Keys that mean nothing to pairs that do not come from files, and can be null.
 _FILE_KEYS = (
@@ -256,8 +255,8 @@ def _check_classes(data: DatasetParams) -> None:
     if not named or len(set(data.classes)) < len(data.classes) or len(named) > MOST_CLASSES:
         raise _refusal("dataset.classes", data.classes, f"all, or 1 to {MOST_CLASSES} different names")
     for each in named:
-        if not each.strip() or not each.isprintable() or each in TAKEN:
-            raise _refusal("dataset.classes", each, f"printable names other than {' and '.join(TAKEN)}")
+        if not each.strip() or not each.isprintable():
+            raise _refusal("dataset.classes", each, "printable names")
     if "background" in data.classes[1:]:
         raise _refusal("dataset.classes", data.classes, "background in the first place alone")
     for key, told in (("mask_values", data.mask_values), ("class_colors", colors)):
