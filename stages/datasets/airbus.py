@@ -12,17 +12,16 @@ from pathlib import Path
 import numpy as np
 
 from stages.datasets.shared.decode import read_header
-from stages.datasets.shared.find import NOT_READ, LeftOut, examine, find_files, warn
-from stages.datasets.shared.image import check_image, choose_range, read_image
+from stages.datasets.shared.find import NOT_READ, LeftOut, find_files, warn
+from stages.datasets.shared.image import read_image
 from stages.datasets.shared.mask import Rule, Seen
 from stages.datasets.shared.raster import Header
-from stages.datasets.shared.split import side_of
+from stages.datasets.shared.sift import existing_folder, files_of_side, sound_files
 from stages.datasets.shared.tiles import Cut, TileSource, layout_of
 from stages.pairs.layout import Origins
 from stages.pairs.tables import read_lines, write_csv
 from stages.pipeline.errors import UserError
 from stages.pipeline.params.sections import DatasetParams
-from stages.pipeline.stores import folder_at
 
 IMAGES, TABLE = "train_v2/*.jpg", "train_ship_segmentations_v2.csv"
 COLUMNS = ("ImageId", "EncodedPixels")
@@ -56,25 +55,17 @@ def source(options: DatasetParams, item: str) -> Airbus:
     UserError
         If the folder does not hold images and their table, or ``strict`` and one of them is damaged.
     """
-    folder = folder_at(options.path)
-    if not folder.is_dir():
-        raise UserError(f"dataset.path is {options.path!r}, allowed is a folder with {IMAGES} and {TABLE}")
+    folder = existing_folder(options.path, f"{IMAGES} and {TABLE}")
     ships = _read_table(folder, folder / (options.masks or TABLE))
-    left_out = LeftOut(folder, options.strict)
-    paths = _paths(options, ships, left_out)
-    paths, headers = left_out.broken(paths, examine(lambda place: _header(folder, paths[place], ships), len(paths)))
-    paths, headers = left_out.odd(paths, paths, headers)
-    values = choose_range(options.value_range, [folder / path for path in paths], headers)
-    side = side_of(item, paths, options)
-    paths, headers = [paths[place] for place in side], [headers[place] for place in side]
-    if not options.strict:  # images are read whole, to know which can be left out
-        checked = examine(lambda place: check_image(folder / paths[place], headers[place], values), len(paths))
-        paths, headers = left_out.broken(paths, checked)
-    runs = [_runs_of(ships[Path(path).name]) for path in paths]
-    _count_overlaps(folder, paths, runs, options.strict)
+    left_out, rule = LeftOut(folder, options.strict), Rule()
+    images = [(path,) for path in _paths(options, ships, left_out)]
+    files, headers, values = sound_files(images, lambda file: _header(folder / file[0], ships), left_out, options)
+    files, headers = files_of_side(item, files, headers, values, rule, left_out, options)
+    runs = [_runs_of(ships[Path(path).name]) for (path,) in files]
+    _count_overlaps(folder, [path for (path,) in files], runs, options.strict)
     cut = Cut.of(options)
     layout, tiles = layout_of(item, headers, left_out, cut, options)
-    return Airbus(folder, layout, Origins([[path] for path in paths], tiles), left_out, cut, values, Rule(), (), runs)
+    return Airbus(folder, layout, Origins(files, tiles), left_out, cut, values, rule, (), runs)
 
 
 def copy_table(folder: Path, masks: str | None, paths: Iterable[str], target: Path) -> str:
@@ -164,15 +155,12 @@ def _paths(options: DatasetParams, ships: dict[str, list[str]], left_out: LeftOu
     return known
 
 
-def _header(folder: Path, path: str, ships: dict[str, list[str]]) -> Header | UserError:
-    """The head of an image, or an error in it or in its runs."""
-    try:
-        header = read_header(folder / path)
-        if header.pages > 1:
-            raise UserError(f"{folder / path}: {header.pages} pages, allowed is one")
-        _check_runs(folder / path, ships[Path(path).name], header)
-    except UserError as error:
-        return error
+def _header(path: Path, ships: dict[str, list[str]]) -> Header:
+    """The head of an image, which has to go with its runs."""
+    header = read_header(path)
+    if header.pages > 1:
+        raise UserError(f"{path}: {header.pages} pages, allowed is one")
+    _check_runs(path, ships[path.name], header)
     return header
 
 

@@ -16,17 +16,16 @@ import numpy as np
 from stages.datasets.shared.classes import BACKGROUND, default_color
 from stages.datasets.shared.coco_file import Listed, by_name, lookup, read_coco, sections
 from stages.datasets.shared.decode import read_header
-from stages.datasets.shared.find import NOT_READ, LeftOut, examine, find_files, warn
-from stages.datasets.shared.image import check_image, choose_range, read_image
+from stages.datasets.shared.find import NOT_READ, LeftOut, find_files, warn
+from stages.datasets.shared.image import read_image
 from stages.datasets.shared.mask import Rule, Seen
 from stages.datasets.shared.raster import Header
 from stages.datasets.shared.runs import Painted, count_pixels, mask_of, overlap, shown
-from stages.datasets.shared.split import side_of
+from stages.datasets.shared.sift import existing_folder, files_of_side, sound_files
 from stages.datasets.shared.tiles import Cut, TileSource, layout_of
 from stages.pairs.layout import IGNORED, Origins, PixelClass
 from stages.pipeline.errors import UserError
 from stages.pipeline.params.sections import MOST_CLASSES, DatasetParams
-from stages.pipeline.stores import folder_at
 
 IMAGES, ANNOTATIONS = "**/*", "annotations.json"
 PLACES = ("*.json", "annotations/*.json")  # where else the annotations may be
@@ -63,33 +62,28 @@ def source(options: DatasetParams, item: str) -> Coco:
     UserError
         If the folder does not hold images and their annotations, or ``strict`` and one of them is damaged.
     """
-    folder = folder_at(options.path)
-    if not folder.is_dir():
-        raise UserError(f"dataset.path is {options.path!r}, allowed is a folder with images and {ANNOTATIONS}")
+    folder = existing_folder(options.path, f"images and {ANNOTATIONS}")
     for key in ("mask_values", "mask_threshold", "class_colors", "ignore_value"):
         if getattr(options, key) is not None:
             raise UserError(f"dataset.{key} is {getattr(options, key)!r}, allowed is null: coco's masks are no files")
-    left_out = LeftOut(folder, options.strict)
+    left_out, rule = LeftOut(folder, options.strict), Rule()
     name = _annotations_of(folder, options.masks)
     listed, categories = read_coco(folder, name, left_out)
     value_of, classes = _classes(folder / name, options.classes, categories, options.strict)
     image_of = _image_of(listed, name, options.images or IMAGES, left_out)
-    paths = sorted(image_of)
-    checked = examine(lambda place: _header(folder, paths[place], image_of[paths[place]], name), len(paths))
-    paths, headers = left_out.broken(paths, checked)
-    paths, headers = left_out.odd(paths, paths, headers)
-    values = choose_range(options.value_range, [folder / path for path in paths], headers)
-    side = side_of(item, paths, options)
-    paths, headers = [paths[place] for place in side], [headers[place] for place in side]
-    if not options.strict:  # images are read whole, to know which can be left out
-        checked = examine(lambda place: check_image(folder / paths[place], headers[place], values), len(paths))
-        paths, headers = left_out.broken(paths, checked)
-    objects = [_painted(image_of[path], value_of, bool(classes)) for path in paths]
-    _count_odd(folder, {path: image_of[path] for path in paths}, objects)
+    files, headers, values = sound_files(
+        [(path,) for path in sorted(image_of)],
+        lambda file: _header(folder / file[0], image_of[file[0]], name),
+        left_out,
+        options,
+    )
+    files, headers = files_of_side(item, files, headers, values, rule, left_out, options)
+    images = {path: image_of[path] for (path,) in files}
+    objects = [_painted(image, value_of, bool(classes)) for image in images.values()]
+    _count_odd(folder, images, objects)
     cut = Cut.of(options)
     layout, tiles = layout_of(item, headers, left_out, cut, options, classes)
-    origins = Origins([[path] for path in paths], tiles)
-    return Coco(folder, layout, origins, left_out, cut, values, Rule(), classes, objects)
+    return Coco(folder, layout, Origins(files, tiles), left_out, cut, values, rule, classes, objects)
 
 
 def copy_annotations(folder: Path, images: str | None, masks: str | None, paths: Iterable[str], target: Path) -> str:
@@ -206,22 +200,19 @@ def _classes(
     return {number: value_of.get(each, 0) for number, each in categories.items()}, classes
 
 
-def _header(folder: Path, path: str, image: Listed, name: str) -> Header | UserError:
-    """The head of an image, or an error in it or in its objects."""
-    try:
-        header = read_header(folder / path)
-        if header.pages > 1:
-            raise UserError(f"{folder / path}: {header.pages} pages, allowed is one")
-        if header[:2] != (image.height, image.width):
-            turned = (header.width, header.height) == (image.height, image.width)
-            raise UserError(
-                f"{folder / path}: {header.height}×{header.width} pixels, image {shown(image.number)} of {name} has "
-                f"{image.height}×{image.width}{TURNED if turned else ''}"
-            )
-        if image.fault:
-            raise UserError(f"{folder / path}: {image.fault}; in {name}")
-    except UserError as error:
-        return error
+def _header(path: Path, image: Listed, name: str) -> Header:
+    """The head of an image, which has to go with what the annotations say of it."""
+    header = read_header(path)
+    if header.pages > 1:
+        raise UserError(f"{path}: {header.pages} pages, allowed is one")
+    if header[:2] != (image.height, image.width):
+        turned = (header.width, header.height) == (image.height, image.width)
+        raise UserError(
+            f"{path}: {header.height}×{header.width} pixels, image {shown(image.number)} of {name} has "
+            f"{image.height}×{image.width}{TURNED if turned else ''}"
+        )
+    if image.fault:
+        raise UserError(f"{path}: {image.fault}; in {name}")
     return header
 
 

@@ -7,16 +7,15 @@ import numpy as np
 
 from stages.datasets.shared.classes import ClassRule, class_rule
 from stages.datasets.shared.decode import read_header
-from stages.datasets.shared.find import NOT_READ, LeftOut, examine, find_files, image_name_of, match, stem_of
-from stages.datasets.shared.image import Range, choose_range, read_image, require_promised
+from stages.datasets.shared.find import NOT_READ, LeftOut, find_files, image_name_of, match, stem_of
+from stages.datasets.shared.image import read_image
 from stages.datasets.shared.mask import Rule, Seen
 from stages.datasets.shared.raster import Header
-from stages.datasets.shared.split import side_of
+from stages.datasets.shared.sift import existing_folder, files_of_side, sound_files
 from stages.datasets.shared.tiles import Cut, TileSource, layout_of
 from stages.pairs.layout import Origins
 from stages.pipeline.errors import UserError
 from stages.pipeline.params.sections import DatasetParams
-from stages.pipeline.stores import folder_at
 
 IMAGES, MASKS = "images/*", "masks/*"
 
@@ -40,24 +39,17 @@ def source(options: DatasetParams, item: str) -> Folder:
     UserError
         If there is no such folder, it holds no pairs, or ``strict`` and one of its files is damaged or without partner.
     """
-    folder = folder_at(options.path)
-    if not folder.is_dir():
-        raise UserError(f"dataset.path is {options.path!r}, allowed is a folder with {IMAGES} and {MASKS}")
+    folder = existing_folder(options.path, f"{IMAGES} and {MASKS}")
     left_out = LeftOut(folder, options.strict)
-    pairs = _pairs(options, left_out)
-    pairs, headers = left_out.broken(pairs, examine(lambda place: _header(folder, *pairs[place]), len(pairs)))
-    pairs, headers = left_out.odd(pairs, [image for image, _ in pairs], headers)
-    values = choose_range(options.value_range, [folder / image for image, _ in pairs], headers)
+    pairs, headers, values = sound_files(
+        _pairs(options, left_out), lambda pair: _header(folder, *pair), left_out, options
+    )
     rule: Rule | ClassRule = Rule(options.mask_values, options.mask_threshold)
     if options.classes is not None:  # before the sets are parted, so that both have the same
         masks = [(folder / mask, header.pages) for (_, mask), header in zip(pairs, headers, strict=True)]
         rule = class_rule(options, masks)
     classes = rule.classes if isinstance(rule, ClassRule) else ()
-    side = side_of(item, [image for image, _ in pairs], options)
-    pairs, headers = [pairs[place] for place in side], [headers[place] for place in side]
-    if not options.strict:  # files are read whole, to know which can be left out
-        checked = examine(lambda place: _check(folder, *pairs[place], headers[place], values, rule), len(pairs))
-        pairs, headers = left_out.broken(pairs, checked)
+    pairs, headers = files_of_side(item, pairs, headers, values, rule, left_out, options)
     cut = Cut.of(options)
     layout, tiles = layout_of(item, headers, left_out, cut, options, classes)
     return Folder(folder, layout, Origins(pairs, tiles), left_out, cut, values, rule, classes)
@@ -91,32 +83,16 @@ def _pairs(options: DatasetParams, left_out: LeftOut) -> list[tuple[str, str]]:
     return pairs
 
 
-def _header(folder: Path, image: str, mask: str) -> Header | UserError:
-    """The head of an image, or an error in it or in that of its mask."""
-    try:
-        header, of_mask = read_header(folder / image), read_header(folder / mask)
-    except UserError as error:
-        return error
+def _header(folder: Path, image: str, mask: str) -> Header:
+    """The head of an image, which has to go with that of its mask."""
+    header, of_mask = read_header(folder / image), read_header(folder / mask)
     if header[:2] != of_mask[:2]:
-        return UserError(
+        raise UserError(
             f"{folder / mask}: {of_mask.height}×{of_mask.width} pixels, "
             f"its image {image} has {header.height}×{header.width}"
         )
     if header.pages != of_mask.pages:
-        return UserError(
+        raise UserError(
             f"{folder / mask}: {of_mask.pages} pages, its image {image} has {header.pages}; allowed are as many"
         )
-    return header
-
-
-def _check(
-    folder: Path, image: str, mask: str, header: Header, values: Range, rule: Rule | ClassRule
-) -> Header | UserError:
-    """The head of an image, or an error in it or in its mask; both are read whole."""
-    try:
-        for page in range(header.pages):
-            require_promised(folder / image, read_image(folder / image, "uint8", values, page), header)
-            rule.read(folder / mask, page)
-    except UserError as error:
-        return error
     return header

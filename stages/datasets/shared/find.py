@@ -29,7 +29,7 @@ MASK_SUFFIX = re.compile(
 )
 IMAGE_SUFFIX = "_leftImg8bit"  # of Cityscapes, where its masks have such a one
 Result = TypeVar("Result")
-File = TypeVar("File")
+File = tuple[str, ...]  # an image, and its mask if that is a file
 
 
 class Found(NamedTuple):
@@ -94,9 +94,7 @@ class LeftOut:
         sound = [(file, each) for file, each in zip(files, results, strict=True) if isinstance(each, Header)]
         return [file for file, _ in sound], [header for _, header in sound]
 
-    def odd(
-        self, files: Sequence[File], paths: Sequence[str], headers: Sequence[Header]
-    ) -> tuple[list[File], list[Header]]:
+    def odd(self, files: Sequence[File], headers: Sequence[Header]) -> tuple[list[File], list[Header]]:
         """Leave out files whose images have other channels than most; the rest, and their heads.
 
         Raises
@@ -108,8 +106,8 @@ class LeftOut:
         kept = [place for place, header in enumerate(headers) if header.channels == usual]
         odd = [place for place, header in enumerate(headers) if header.channels != usual]
         if odd:
-            why = f"{headers[odd[0]].channels} channels, most images have {usual}, as {paths[kept[0]]}"
-            self.add([paths[place] for place in odd], why)
+            why = f"{headers[odd[0]].channels} channels, most images have {usual}, as {files[kept[0]][0]}"
+            self.add([files[place][0] for place in odd], why)
         return [files[place] for place in kept], [headers[place] for place in kept]
 
 

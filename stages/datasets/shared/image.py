@@ -130,12 +130,3 @@ def require_promised(path: Path, image: np.ndarray, header: Header) -> None:
     """Raise if an image has not the size and channels that its head says."""
     if image.shape != header[:3]:
         raise UserError(f"{path}: broken image: its head says {header[:3]}, it holds {image.shape}")
-
-
-def check_image(path: Path, header: Header, values: Range) -> Header | UserError:
-    """The head of an image, or an error in it; it is read whole."""
-    try:
-        require_promised(path, read_image(path, "uint8", values), header)
-    except UserError as error:
-        return error
-    return header
