@@ -1,4 +1,4 @@
-"""Sources of pairs in files, opened as stage `generate` opens them: a folder of images, all for training."""
+"""Sources of pairs in files, opened as stage `generate` opens them, with all images for training."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ LABELS = np.where(SHAPE, COLOURS[..., 0] % 2 + 2, COLOURS[..., 1] % 2).astype(np
 
 
 def opened(folder: Path, item: str = "train", **changes: Any) -> TileSource:
-    """A source of the images of a folder, one tile each if they are small."""
+    """A source of the images of a folder, one tile each if they are small; data set `folder` if none is named."""
     options = {"name": "folder", "path": str(folder), "image_size": SIZE, "test_share": 0.0, **changes}
     found = open_source(dataset_options(**options), item)
     assert isinstance(found, TileSource)

@@ -3,6 +3,7 @@
 import csv
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,37 +14,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from stages.datasets import airbus
-from stages.datasets.airbus import Airbus
-from stages.datasets.shared.source import open_source
-from stages.pairs.layout import Block
-from stages.pipeline.params.sections import DatasetParams
-from tests.damage import refused
+from tests import sources
 from tests.files import encode, make_airbus, noise, save
-from tests.project import dataset_options
 
 SIZE, COUNT = 32, 6
 TABLE = "train_ship_segmentations_v2.csv"
-
-
-def options(folder: Path, **changes: Any) -> DatasetParams:
-    """Those of a folder whose images are all for training, one tile each."""
-    return dataset_options("airbus", **{"path": str(folder), "image_size": SIZE, "test_share": 0.0, **changes})
-
-
-def opened(folder: Path, item: str = "train", **changes: Any) -> Airbus:
-    found = open_source(options(folder, **changes), item)
-    assert isinstance(found, Airbus)
-    return found
-
-
-def drawn(folder: Path, **changes: Any) -> Block:
-    found = opened(folder, **changes)
-    return found.draw(range(found.layout.count))
-
-
-def refusal(folder: Path, **changes: Any) -> str:
-    """The one line that ends the attempt to have all pairs."""
-    return refused(lambda: drawn(folder, **changes))
+SMALL: dict[str, Any] = {"name": "airbus", "image_size": SIZE}
+opened, drawn = partial(sources.opened, **SMALL), partial(sources.drawn, **SMALL)
+refusal = partial(sources.refusal, **SMALL)
 
 
 def ships_of(folder: Path) -> dict[str, list[str]]:

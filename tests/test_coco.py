@@ -4,6 +4,7 @@ import json
 import pickle
 import shutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,40 +15,19 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from stages import export_core
-from stages.datasets.coco import Coco
 from stages.datasets.shared.coco_file import sections
-from stages.datasets.shared.source import open_source
 from stages.pairs.layout import IGNORED, Block
-from stages.pipeline.params.sections import DatasetParams
+from tests import sources
 from tests.cores import files_below, write_core
-from tests.damage import examples, line_of, refused
+from tests.damage import examples, line_of
 from tests.files import box, compressed, counted, make_coco, noise
-from tests.project import dataset_options
 
 SIZE = 32
 NAMES = ["a.png", "b.png", "c.png", "d.png"]
 CATEGORIES = {7: "car", 3: "tree", 9: "road"}
-
-
-def options(folder: Path, **changes: Any) -> DatasetParams:
-    """Those of a folder whose images are all for training, one tile each."""
-    return dataset_options("coco", **{"path": str(folder), "image_size": SIZE, "test_share": 0.0, **changes})
-
-
-def opened(folder: Path, item: str = "train", **changes: Any) -> Coco:
-    found = open_source(options(folder, **changes), item)
-    assert isinstance(found, Coco)
-    return found
-
-
-def drawn(folder: Path, **changes: Any) -> Block:
-    found = opened(folder, **changes)
-    return found.draw(range(found.layout.count))
-
-
-def refusal(folder: Path, **changes: Any) -> str:
-    """The one line that ends the attempt to have all pairs."""
-    return refused(lambda: drawn(folder, **changes))
+SMALL: dict[str, Any] = {"name": "coco", "image_size": SIZE}
+opened, drawn = partial(sources.opened, **SMALL), partial(sources.drawn, **SMALL)
+refusal = partial(sources.refusal, **SMALL)
 
 
 def thing(image: int, category: int, segmentation: Any, **more: Any) -> dict[str, Any]:
