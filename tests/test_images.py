@@ -1,5 +1,7 @@
 """Images and masks in files: the values that are read of each format, and the line that any damage ends in."""
 
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -123,6 +125,19 @@ def test_the_head_of_an_image_promises_what_is_read_of_it(
     assert read_image(tmp_path / name, "uint8").shape == (SIZE, SIZE, channels)
 
 
+def write_rows(path: Path, depth: int, kind: int) -> None:
+    """A PNG, grey (kind 0) or of a palette (3), that ends well after half of its rows."""
+    row = b"\0" + bytes(SIZE * depth // 8)
+    head = struct.pack(">IIBBBBB", SIZE, SIZE, depth, kind, 0, 0, 0)
+    parts = [(b"IHDR", head), (b"PLTE", bytes(6)), (b"IDAT", zlib.compress(row * (SIZE // 2))), (b"IEND", b"")]
+    chunks = [
+        struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        for name, content in parts
+        if kind or name != b"PLTE"
+    ]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+
+
 REFUSED: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "CMYK": ("a.jpg", lambda path: Image.fromarray(COLOURS).convert("CMYK").save(path), "mode CMYK, allowed are grey"),
     "grey and alpha": ("a.png", lambda path: Image.fromarray(COLOURS).convert("LA").save(path), "mode LA, allowed are"),
@@ -136,6 +151,18 @@ REFUSED: dict[str, tuple[str, Callable[[Path], object], str]] = {
         lambda path: Image.fromarray(COLOURS).convert("CMYK").save(path),
         "colours of kind SEPARATED, allowed are grey, RGB and RGBA",
     ),
+    "complex numbers": (
+        "a.tif",
+        lambda path: save(path, COLOURS[..., 0] * np.complex64(1j)),
+        "values of complex64, allowed are integers and reals",
+    ),
+    "not finite, of 16 bits": (
+        "a.tif",
+        lambda path: save(path, np.full((SIZE, SIZE), np.nan, np.float16)),
+        "values of float16, allowed are 8 and 16 bits; dataset.value_range=[0,1] or another range says",
+    ),
+    "a palette and too few rows": ("a.png", lambda path: write_rows(path, 8, 3), "images/a.png: broken image, or none"),
+    "1 bit and too few rows": ("a.png", lambda path: write_rows(path, 1, 0), "images/a.png: broken image, or none"),
     "channels as pages": (
         "a.tif",
         lambda path: tifffile.imwrite(path, np.moveaxis(COLOURS, 2, 0), imagej=True, metadata={"axes": "CYX"}),

@@ -287,6 +287,41 @@ def test_a_stack_is_a_pair_a_page_and_its_origin_names_the_page(tmp_path: Path) 
     assert list(seen) == ["masks/a.tif", "masks/a.tif, page 1", "masks/a.tif, page 2"]
 
 
+def write_ome(path: Path, images: np.ndarray, planes: str) -> None:
+    """A TIFF of some images with OME's metadata of a stack of three; ``planes`` says where they stand."""
+    size = f'SizeX="{SIZE}" SizeY="{SIZE}" SizeZ="1" SizeC="1" SizeT="3"'
+    metadata = (
+        '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0">'
+        f'<Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint8" {size}>{planes}</Pixels></Image></OME>'
+    )
+    path.parent.mkdir(exist_ok=True)
+    tifffile.imwrite(path, images, photometric="minisblack", description=metadata, metadata=None)
+
+
+def test_pages_are_in_the_order_of_their_metadata_and_none_may_be_missing(tmp_path: Path) -> None:
+    images = np.stack([noise(SIZE, SIZE, 1, seed) for seed in range(3)])
+    planes = [f'<TiffData IFD="{page}" FirstT="{2 - page}" PlaneCount="1"/>' for page in range(3)]
+    write_ome(tmp_path / "images/a.tif", images, "".join(planes))
+    (tmp_path / "masks").mkdir()
+    tifffile.imwrite(tmp_path / "masks/a.tif", np.stack([BLACK_AND_WHITE] * 3), photometric="minisblack")
+    assert np.array_equal(drawn(tmp_path).images[..., 0], images[::-1])
+    write_ome(tmp_path / "images/a.tif", images, "".join(planes[:2]))
+    assert "images/a.tif: planes that its metadata name are missing, allowed are whole stacks" in line_of(tmp_path)
+
+
+def test_planes_in_files_of_their_own_are_a_pair_each(tmp_path: Path) -> None:
+    images = np.stack([noise(SIZE, SIZE, 1, seed) for seed in range(3)])
+    planes = "".join(
+        f'<TiffData IFD="0" FirstT="{plane}" PlaneCount="1"><UUID FileName="{plane}.tif">urn:uuid:{plane}</UUID>'
+        "</TiffData>"
+        for plane in range(3)
+    )
+    make_folder(tmp_path, {}, {f"{plane}.png": BLACK_AND_WHITE for plane in range(3)})
+    for plane, image in enumerate(images):
+        write_ome(tmp_path / f"images/{plane}.tif", image, planes)
+    assert np.array_equal(drawn(tmp_path).images[..., 0], images)
+
+
 # Values of images
 
 
@@ -304,6 +339,27 @@ def test_what_is_white_in_16_bits_is_taken_from_all_images_and_said(
     assert (f"{white} is taken as white; dataset.value_range=[0,{white}]" in said) == (white < 65535)
     whole = drawn(tmp_path, value_range="dtype", dtype="float32").images[1, ..., 0]
     assert np.allclose(whole, image / 65535, atol=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "white"), [("unspecified", 16383), ("unassalpha", 1023)])
+def test_a_fourth_band_counts_for_what_is_white_and_alpha_does_not(tmp_path: Path, kind: str, white: int) -> None:
+    image = np.random.default_rng(0).integers(0, 1001, (SIZE, SIZE, 4), np.uint16)
+    image[..., 3] *= 9
+    make_folder(tmp_path, {}, {"a.png": SHAPE})
+    (tmp_path / "images").mkdir(exist_ok=True)
+    tifffile.imwrite(tmp_path / "images/a.tif", image, photometric="rgb", extrasamples=[kind])
+    found = drawn(tmp_path, dtype="float32").images[0]
+    assert np.allclose(found, np.minimum(1, image / white), atol=1e-6)
+
+
+@pytest.mark.parametrize("factor", [1, 256])
+def test_a_palette_of_a_tiff_may_be_of_8_bits(tmp_path: Path, factor: int) -> None:
+    colours = np.zeros((3, 256), np.uint16)
+    colours[:, :2] = np.array([[40, 220], [30, 210], [20, 200]]) * factor
+    make_folder(tmp_path, {}, {"a.png": SHAPE})
+    (tmp_path / "images").mkdir(exist_ok=True)
+    tifffile.imwrite(tmp_path / "images/a.tif", SHAPE.astype(np.uint8), photometric="palette", colormap=colours)
+    assert np.array_equal(drawn(tmp_path).images[0], colours.T[SHAPE.astype(int)] // factor)
 
 
 def test_a_given_range_is_taken_of_any_values_and_clips(tmp_path: Path) -> None:

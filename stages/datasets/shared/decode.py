@@ -182,6 +182,8 @@ def _decode_other(path: Path, kind: str, content: bytes) -> Raster:
         _require_still(path, image)
         orientation, mode = _orientation(image, content), image.mode
         depth = content[24] if kind == "PNG" else 8
+        if kind == "PNG" and (mode == "P" or depth in GREY_DEPTHS):
+            _by_open_cv(path, content)  # which refuses a file that lacks rows, where Pillow makes them of zeros
         if mode == "P":
             palette = np.array(image.getpalette("RGBA" if "transparency" in image.info else "RGB"), np.uint8)
             palette = palette.reshape(-1, 4 if "transparency" in image.info else 3)

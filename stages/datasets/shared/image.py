@@ -8,7 +8,7 @@ import numpy as np
 
 from stages.datasets.shared.decode import decode
 from stages.datasets.shared.find import examine, warn
-from stages.datasets.shared.raster import Header
+from stages.datasets.shared.raster import Header, Raster
 from stages.pipeline.errors import UserError
 
 DEEP = 65535  # white in 16 bits, of which cameras and scanners often use 10, 12 or 14
@@ -117,13 +117,21 @@ def choose_range(setting: str | Sequence[float], paths: Sequence[Path], headers:
 
 
 def _greatest(path: Path, pages: int) -> int:
-    """The greatest value of a file; 0 if it is broken, which is said elsewhere."""
+    """The greatest value of a file; 0 if it is broken, `DEEP` if it holds other values: both are said elsewhere."""
     try:
-        values = [decode(path, page).values for page in range(pages)]
+        rasters = [decode(path, page) for page in range(pages)]
     except UserError:
         return 0
-    # Alpha says nothing of what is white.
-    return max(int((each[..., :3] if each.ndim == 3 else each).max(initial=0)) for each in values)
+    return max(_greatest_of(each) for each in rasters)
+
+
+def _greatest_of(raster: Raster) -> int:
+    values = raster.values
+    if values.dtype.kind != "u":
+        return DEEP
+    if values.ndim == 3 and not raster.only_bands:
+        values = values[:, :, :3]  # alpha says nothing of what is white
+    return int(values.max(initial=0))
 
 
 def require_promised(path: Path, image: np.ndarray, header: Header) -> None:

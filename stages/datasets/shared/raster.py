@@ -33,6 +33,8 @@ class Raster(NamedTuple):
         Whether 0 is white in the file. The values here are turned over: 0 is black.
     lossy : bool
         Whether values are blurred, as JPEG does it.
+    only_bands : bool
+        Whether a fourth channel is a band like the others, and not alpha.
     """
 
     values: np.ndarray
@@ -40,6 +42,7 @@ class Raster(NamedTuple):
     palette: np.ndarray | None = None
     inverted: bool = False
     lossy: bool = False
+    only_bands: bool = False
 
 
 def broken_image(path: Path, error: Exception) -> UserError:

@@ -12,6 +12,7 @@ from stages.pipeline.errors import UserError
 from stages.pipeline.stores import StoredPath, version_of
 
 JPEG = (6, 7)  # compressions
+UNSPECIFIED = 0  # a channel behind the colours that is no alpha
 _open_here = threading.local()
 
 
@@ -31,7 +32,8 @@ def _open_tiff(source: Any) -> Any:
     from tifffile import TiffFile
 
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # it raises its messages, too
-    return TiffFile(source)
+    # A plane that OME's metadata place in another file is a pair of that file, and would be one of each otherwise.
+    return TiffFile(source, _multifile=False)
 
 
 def _pages(path: Path, file: Any) -> tuple[Any, int]:
@@ -40,7 +42,7 @@ def _pages(path: Path, file: Any) -> tuple[Any, int]:
     Raises
     ------
     UserError
-        If its pages are the channels of one image, differ in shape, or are of a kind that is not read.
+        If its pages are the channels of one image, differ in shape, are missing, or are of a kind that is not read.
     """
     from tifffile import PHOTOMETRIC
 
@@ -49,11 +51,15 @@ def _pages(path: Path, file: Any) -> tuple[Any, int]:
     if page.photometric not in allowed:
         kind = getattr(page.photometric, "name", page.photometric)
         raise UserError(f"{path}: colours of kind {kind}, allowed are grey, RGB and RGBA")
+    if page.dtype is not None and page.dtype.kind == "c":
+        raise UserError(f"{path}: values of {page.dtype}, allowed are integers and reals")
     if page.samplesperpixel not in (1, 3, 4):
         raise UserError(f"{path}: {page.samplesperpixel} channels, allowed are grey, RGB and RGBA")
     if len(series) > 1:
         shapes = " and ".join(str(each.shape) for each in series[:2])
         raise UserError(f"{path}: pages of {shapes}, allowed are pages of one shape")
+    if file.is_ome and None in list(series[0]):
+        raise UserError(f"{path}: planes that its metadata name are missing, allowed are whole stacks")
     axes, shape = series[0].axes, series[0].shape
     stacked = axes[: len(axes) - 2 - ("S" in axes)]
     if "C" in stacked and shape[axes.index("C")] > 1:
@@ -84,19 +90,25 @@ def _kept(path: Path) -> Any:
 def _decode_page(path: Path, file: Any, number: int) -> Raster:
     from tifffile import PHOTOMETRIC
 
-    page, _ = _pages(path, file)
-    values = file.asarray(key=number, series=0) if number else page.asarray()
+    page, count = _pages(path, file)
+    # Metadata may name pages in another order than they have in the file.
+    values = page.asarray() if count == 1 else file.asarray(key=number, series=0)
     if page.planarconfig == 2 and values.ndim == 3:  # channel after channel
         values = np.moveaxis(values, 0, 2)
     if values.ndim not in (2, 3):
         raise UserError(f"{path}: axes of {values.shape}, allowed are grey, RGB and RGBA")
     white = 2**page.bitspersample - 1
     values = values.astype(np.uint8) if values.dtype == bool else values
-    palette = (page.colormap.T >> 8).astype(np.uint8) if page.photometric == PHOTOMETRIC.PALETTE else None
+    palette = _colours(page.colormap) if page.photometric == PHOTOMETRIC.PALETTE else None
     inverted = page.photometric == PHOTOMETRIC.MINISWHITE
     if inverted and values.dtype.kind != "u":
         raise UserError(f"{path}: white is 0 in it, allowed for values of {values.dtype} are files in which it is not")
     if inverted:
         values = values.dtype.type(white) - values
-    lossy = page.compression in JPEG
-    return Raster(upright(values, page.tags.valueof("Orientation", 1)), white, palette, inverted, lossy)
+    values = upright(values, page.tags.valueof("Orientation", 1))
+    return Raster(values, white, palette, inverted, page.compression in JPEG, UNSPECIFIED in page.extrasamples)
+
+
+def _colours(colormap: np.ndarray) -> np.ndarray:
+    """The colours of a palette; uint8, shape (n, 3). They have 16 bits, but some programs write 8."""
+    return np.asarray((colormap.T >> (8 if colormap.max() > 255 else 0)).astype(np.uint8))
