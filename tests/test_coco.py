@@ -481,6 +481,10 @@ def all_boxes(values: Any) -> None:
         del each["segmentation"]
 
 
+def in_shares(values: Any) -> None:
+    values["annotations"] = [thing(image, 3, [[0.2, 0.1, 0.9, 0.1, 0.9, 0.8]]) for image in (1, 2)]
+
+
 def image_elsewhere(folder: Path) -> None:
     (folder / "c.png").rename(folder.parent / "c.png")
     (folder / "c.png").symlink_to(folder.parent / "c.png")
@@ -513,6 +517,11 @@ FATAL: dict[str, tuple[Damage, str]] = {
         changed(lambda values: values["categories"].append({"id": 4})),
         f"{A}: category {{'id': 4}}, allowed are an id of its own",
     ),
+    "a category with a blank name": (
+        changed(lambda values: values["categories"].append({"id": 4, "name": " "})),
+        f"{A}: category {{'id': 4, 'name': ' '}}, allowed are an id of its own and a printable name",
+    ),
+    "shares for pixels": (changed(in_shares), f"{A}: no object covers more than one pixel; allowed are coordinates in"),
     "a category twice": (
         changed(lambda values: values["categories"].append({"id": 3, "name": "bus"})),
         f"{A}: category {{'id': 3, 'name': 'bus'}}, allowed are an id of its own",

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from stages.datasets.shared.find import LeftOut
-from stages.datasets.shared.runs import NO_SEGMENTATION, encode, shown
+from stages.datasets.shared.runs import NO_SEGMENTATION, count_pixels, encode, shown
 from stages.pipeline.errors import UserError
 from stages.pipeline.files import read_file
 
@@ -255,7 +255,9 @@ def _categories(path: Path, values: Sequence[Any]) -> dict[int, str]:
     categories: dict[int, str] = {}
     for value in values:
         match value:
-            case {"id": int() as number, "name": str() as name} if number not in categories and name.isprintable():
+            case {"id": int() as number, "name": str() as name} if (
+                number not in categories and name.strip() and name.isprintable()
+            ):
                 categories[number] = name
             case _:
                 raise UserError(f"{path}: category {shown(value)}, allowed are an id of its own and a printable name")
@@ -263,7 +265,7 @@ def _categories(path: Path, values: Sequence[Any]) -> dict[int, str]:
 
 
 def _check_objects(path: Path, images: Collection[Listed], categories: Mapping[int, str]) -> None:
-    """Look for categories that are not listed, and refuse a file that has boxes alone."""
+    """Look for categories that are not listed, and refuse a file that has boxes or single pixels alone."""
     for image in images:
         for each in image.objects:
             if each.category not in categories and not image.fault:
@@ -271,3 +273,8 @@ def _check_objects(path: Path, images: Collection[Listed], categories: Mapping[i
     boxes = [image.fault for image in images if image.fault.endswith(NO_SEGMENTATION)]
     if boxes and not any(image.objects for image in images):
         raise UserError(f"{path}: {boxes[0]}")
+    sizes = (count_pixels([each.runs], image.height, image.width) for image in images for each in image.objects)
+    if any(image.objects for image in images) and all(size <= 1 for size in sizes):
+        raise UserError(
+            f"{path}: no object covers more than one pixel; allowed are coordinates in pixels, not in shares"
+        )
