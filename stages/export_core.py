@@ -195,7 +195,10 @@ def names_of(pairs: Pairs) -> list[str]:
     stems = [Path(name).stem for name, *_ in origins.files]
     if len(set(stems)) < len(stems):  # as with coco, whose images may have the same name in several folders
         stems = [name.replace("/", "_").replace(".", "_") for name, *_ in origins.files]
-    return ["_".join(map(str, [stems[file], top, left, *([page] if page else [])])) for file, top, left, page in tiles]
+    names = ["_".join(map(str, [stems[file], top, left, *([page] if page else [])])) for file, top, left, page in tiles]
+    if len(set(names)) < len(names):  # as a page of a.tif and a tile of a_0.tif may have
+        return [f"{position:08d}_{name}" for position, name in enumerate(names)]
+    return names
 
 
 def copy_originals(pairs: Pairs, folder: Path) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from stages import export_core
+from stages.pairs.layout import Origins
 from stages.pairs.read import Pairs
 from stages.pipeline import paths
 from stages.pipeline.errors import UserError
@@ -80,6 +81,12 @@ def test_exported_tiles_are_called_by_their_file_and_place(folder: Path) -> None
     assert files_below(folder / "tiles/images") == [f"{name}.png" for name in names]
     for found, expected in zip(read_again("tiles", 3), Pairs(paths.CORE).read([1, 2, 0]), strict=True):
         assert np.array_equal(found, expected)
+
+
+def test_tiles_that_would_have_one_name_have_their_number_before_it(folder: Path) -> None:
+    tiles = np.array([[0, 0, 0, 16], [1, 0, 16, 0]], np.int32)
+    core = write_core(random_images(2), random_masks(2), origins=Origins([["a.tif"], ["a_0.tif"]], tiles))
+    assert export_core.names_of(core) == ["00000000_a_0_0_16", "00000001_a_0_0_16"]
 
 
 def test_originals_are_copied_whole_and_only_those_of_the_core(folder: Path) -> None:
