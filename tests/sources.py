@@ -1,7 +1,7 @@
 """Sources of pairs in files, opened as stage `generate` opens them, with all images for training."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,20 +19,27 @@ COLOURS = noise(SIZE, SIZE)
 LABELS = np.where(SHAPE, COLOURS[..., 0] % 2 + 2, COLOURS[..., 1] % 2).astype(np.uint8)  # 2 and 3 are the shape
 
 
-def opened(folder: Path, item: str = "train", **changes: Any) -> TileSource:
-    """A source of the images of a folder, one tile each if they are small; data set `folder` if none is named."""
-    options = {"name": "folder", "path": str(folder), "image_size": SIZE, "test_share": 0.0, **changes}
-    found = open_source(dataset_options(**options), item)
-    assert isinstance(found, TileSource)
-    return found
+class Opening(NamedTuple):
+    """How sources of a data set are opened: one tile an image, if images are of that size."""
+
+    name: str = "folder"
+    size: int = SIZE
+
+    def opened(self, folder: Path, item: str = "train", **changes: Any) -> TileSource:
+        """A source of the images of a folder."""
+        options = {"name": self.name, "path": str(folder), "image_size": self.size, "test_share": 0.0, **changes}
+        found = open_source(dataset_options(**options), item)
+        assert isinstance(found, TileSource)
+        return found
+
+    def drawn(self, folder: Path, item: str = "train", **changes: Any) -> Block:
+        """All pairs of one side."""
+        found = self.opened(folder, item, **changes)
+        return found.draw(range(found.layout.count))
+
+    def refusal(self, folder: Path, item: str = "train", **changes: Any) -> str:
+        """The one line that ends the attempt to have all pairs."""
+        return refused(lambda: self.drawn(folder, item, **changes))
 
 
-def drawn(folder: Path, item: str = "train", **changes: Any) -> Block:
-    """All pairs of one side."""
-    found = opened(folder, item, **changes)
-    return found.draw(range(found.layout.count))
-
-
-def refusal(folder: Path, item: str = "train", **changes: Any) -> str:
-    """The one line that ends the attempt to have all pairs."""
-    return refused(lambda: drawn(folder, item, **changes))
+opened, drawn, refusal = Opening().opened, Opening().drawn, Opening().refusal

@@ -3,9 +3,7 @@
 import csv
 import shutil
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,14 +12,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from stages.datasets import airbus
-from tests import sources
 from tests.files import encode, make_airbus, noise, save
+from tests.sources import Opening
 
 SIZE, COUNT = 32, 6
 TABLE = "train_ship_segmentations_v2.csv"
-SMALL: dict[str, Any] = {"name": "airbus", "image_size": SIZE}
-opened, drawn = partial(sources.opened, **SMALL), partial(sources.drawn, **SMALL)
-refusal = partial(sources.refusal, **SMALL)
+AIRBUS = Opening("airbus", SIZE)
+opened, drawn, refusal = AIRBUS.opened, AIRBUS.drawn, AIRBUS.refusal
 
 
 def ships_of(folder: Path) -> dict[str, list[str]]:

@@ -4,7 +4,6 @@ import json
 import pickle
 import shutil
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +16,16 @@ from PIL import Image
 from stages import export_core
 from stages.datasets.shared.coco_file import sections
 from stages.pairs.layout import IGNORED, Block
-from tests import sources
 from tests.cores import files_below, write_core
 from tests.damage import examples, line_of
 from tests.files import box, compressed, counted, make_coco, noise
+from tests.sources import Opening
 
 SIZE = 32
 NAMES = ["a.png", "b.png", "c.png", "d.png"]
 CATEGORIES = {7: "car", 3: "tree", 9: "road"}
-SMALL: dict[str, Any] = {"name": "coco", "image_size": SIZE}
-opened, drawn = partial(sources.opened, **SMALL), partial(sources.drawn, **SMALL)
-refusal = partial(sources.refusal, **SMALL)
+COCO = Opening("coco", SIZE)
+opened, drawn, refusal = COCO.opened, COCO.drawn, COCO.refusal
 
 
 def thing(image: int, category: int, segmentation: Any, **more: Any) -> dict[str, Any]:
