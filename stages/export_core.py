@@ -228,12 +228,14 @@ def copy_originals(pairs: Pairs, folder: Path) -> int:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         with (source / name).open("rb") as original, (folder / name).open("wb") as copy:
             shutil.copyfileobj(original, copy)
-    if parameters.get("name") == "coco":
-        coco.copy_annotations(source, parameters.get("images"), parameters.get("masks"), names, folder)
-        return len(names) + 1
-    if parameters.get("name") != "airbus":
-        return len(names)
-    airbus.copy_table(source, parameters.get("masks"), names, folder)
+    images, masks = parameters.get("images"), parameters.get("masks")
+    match parameters.get("name"):
+        case "coco":
+            coco.copy_annotations(source, images, masks, names, folder)
+        case "airbus":
+            airbus.copy_table(source, masks, names, folder)
+        case _:
+            return len(names)
     return len(names) + 1
 
 

@@ -13,7 +13,6 @@ import numpy as np
 
 from stages.datasets.shared.decode import read_header
 from stages.datasets.shared.find import NOT_READ, LeftOut, find_files, warn
-from stages.datasets.shared.image import read_image
 from stages.datasets.shared.mask import Rule, Seen
 from stages.datasets.shared.raster import Header
 from stages.datasets.shared.sift import existing_folder, files_of_side, sound_files
@@ -42,7 +41,7 @@ class Airbus(TileSource):
 
     def read(self, file: int, page: int) -> tuple[np.ndarray, np.ndarray, Seen]:
         """An image and the mask of its ships."""
-        image = read_image(self.folder / self.origins.files[file][0], self.layout.dtype, self.values, page)
+        image = self.image(file, page)
         mask = mask_of(self.runs[file], *image.shape[:2])
         return image, mask, Seen(tuple(np.unique(mask).tolist()), False, int(mask.sum()), mask.size)
 

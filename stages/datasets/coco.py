@@ -17,7 +17,6 @@ from stages.datasets.shared.classes import BACKGROUND, default_color
 from stages.datasets.shared.coco_file import Listed, by_name, lookup, read_coco, sections
 from stages.datasets.shared.decode import read_header
 from stages.datasets.shared.find import NOT_READ, LeftOut, find_files, warn
-from stages.datasets.shared.image import read_image
 from stages.datasets.shared.mask import Rule, Seen
 from stages.datasets.shared.raster import Header
 from stages.datasets.shared.runs import Painted, count_pixels, mask_of, overlap, shown
@@ -47,7 +46,7 @@ class Coco(TileSource):
 
     def read(self, file: int, page: int) -> tuple[np.ndarray, np.ndarray, Seen]:
         """An image and the mask of its objects."""
-        image = read_image(self.folder / self.origins.files[file][0], self.layout.dtype, self.values, page)
+        image = self.image(file, page)
         mask = mask_of(self.objects[file], *image.shape[:2])
         pixels = np.bincount(mask.ravel(), minlength=IGNORED + 1)
         values = tuple(np.flatnonzero(pixels).tolist())

@@ -8,7 +8,6 @@ import numpy as np
 from stages.datasets.shared.classes import ClassRule, class_rule
 from stages.datasets.shared.decode import read_header
 from stages.datasets.shared.find import NOT_READ, LeftOut, find_files, image_name_of, match, stem_of
-from stages.datasets.shared.image import read_image
 from stages.datasets.shared.mask import Rule, Seen
 from stages.datasets.shared.raster import Header
 from stages.datasets.shared.sift import existing_folder, files_of_side, sound_files
@@ -26,9 +25,7 @@ class Folder(TileSource):
 
     def read(self, file: int, page: int) -> tuple[np.ndarray, np.ndarray, Seen]:
         """An image and its mask."""
-        image, mask = self.origins.files[file]
-        pixels = read_image(self.folder / image, self.layout.dtype, self.values, page)
-        return pixels, *self.rule.read(self.folder / mask, page)
+        return self.image(file, page), *self.rule.read(self.folder / self.origins.files[file][1], page)
 
 
 def source(options: DatasetParams, item: str) -> Folder:

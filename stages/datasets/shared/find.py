@@ -46,6 +46,10 @@ class LeftOut:
 
     Attributes
     ----------
+    folder : Path
+        The folder that their paths start from.
+    strict : bool
+        Whether a fault ends the stage.
     counts : Counter of str
         Files by the reason.
     """

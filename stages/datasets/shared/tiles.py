@@ -10,7 +10,7 @@ import numpy as np
 
 from stages.datasets.shared.classes import ClassRule
 from stages.datasets.shared.find import LeftOut, warn
-from stages.datasets.shared.image import Range
+from stages.datasets.shared.image import Range, read_image
 from stages.datasets.shared.mask import Rule, Seen
 from stages.datasets.shared.raster import Header
 from stages.pairs.layout import IGNORED, Block, Layout, Origins, PixelClass
@@ -111,6 +111,10 @@ class TileSource(ABC):
     @abstractmethod
     def read(self, file: int, page: int) -> tuple[np.ndarray, np.ndarray, Seen]:
         """An image (h, w, c) in the values to be stored, its mask (h, w, 1), and what the file of the mask holds."""
+
+    def image(self, file: int, page: int) -> np.ndarray:
+        """An image (h, w, c) in the values to be stored."""
+        return read_image(self.folder / self.origins.files[file][0], self.layout.dtype, self.values, page)
 
     def draw(self, rows: range) -> Block:
         """The pairs of a range of rows."""
