@@ -20,6 +20,8 @@ def read_tiff_header(path: Path, source: Any) -> Header:
     """Read the head of a TIFF alone, from its path or its open file; errors are tifffile's own, or UserError."""
     with _open_tiff(source) as file:
         page, pages = _pages(path, file)
+        if file.is_ome and None in list(file.series[0]):  # looks at all pages, which is too slow for each of them
+            raise UserError(f"{path}: planes that its metadata name are missing, allowed are whole stacks")
         height, width, channels = page.imagelength, page.imagewidth, page.samplesperpixel
         if page.colormap is not None:
             channels = 3
@@ -42,7 +44,7 @@ def _pages(path: Path, file: Any) -> tuple[Any, int]:
     Raises
     ------
     UserError
-        If its pages are the channels of one image, differ in shape, are missing, or are of a kind that is not read.
+        If its pages are the channels of one image, differ in shape, or are of a kind that is not read.
     """
     from tifffile import PHOTOMETRIC
 
@@ -58,8 +60,6 @@ def _pages(path: Path, file: Any) -> tuple[Any, int]:
     if len(series) > 1:
         shapes = " and ".join(str(each.shape) for each in series[:2])
         raise UserError(f"{path}: pages of {shapes}, allowed are pages of one shape")
-    if file.is_ome and None in list(series[0]):
-        raise UserError(f"{path}: planes that its metadata name are missing, allowed are whole stacks")
     axes, shape = series[0].axes, series[0].shape
     stacked = axes[: len(axes) - 2 - ("S" in axes)]
     if "C" in stacked and shape[axes.index("C")] > 1:
