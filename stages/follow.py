@@ -13,11 +13,11 @@ def main() -> None:
             "TF_CONFIG has to name several machines, and this one by an index of at least 1: 0 runs the stages"
         )
     set_up_tensorflow()
-    from stages.learning.devices import Machines, devices
+    from stages.learning.devices import DevicesOfMachines, devices
     from stages.learning.following import step_of
 
     together = devices()
-    assert isinstance(together, Machines)
+    assert isinstance(together, DevicesOfMachines)
     together.follow(step_of)
 
 

@@ -34,7 +34,7 @@ Step = Callable[[tf.Tensor, tf.Tensor, Part], tuple[tf.Tensor, ...]]
 def devices() -> "Devices | None":
     """All devices, once all machines are there; None if there is one device, which needs nothing to train alone."""
     if len(machines().names) > 1:
-        return Machines()
+        return DevicesOfMachines()
     found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     return Devices(tf.distribute.MirroredStrategy([each.name for each in found])) if len(found) > 1 else None
 
@@ -129,7 +129,7 @@ class Devices:
         return tuple(self._strategy.experimental_local_results(each)[0] for each in results)
 
 
-class Machines(Devices):
+class DevicesOfMachines(Devices):
     """The devices of several machines, once all of them are there."""
 
     def __init__(self) -> None:

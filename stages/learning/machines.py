@@ -15,14 +15,14 @@ ASK, YES, GO = b"?", b"!", b"+"  # what machines say before TensorFlow speaks fo
 
 
 @dataclass(frozen=True)
-class Cluster:
+class Machines:
     """The machines that train together, as HOST:PORT, and this one's place among them, from 0 on."""
 
     names: tuple[str, ...]
     index: int
 
 
-def machines() -> Cluster:
+def machines() -> Machines:
     """The machines that ``TF_CONFIG`` names; this one alone if it is not set.
 
     Raises
@@ -32,11 +32,11 @@ def machines() -> Cluster:
     """
     text = os.environ.get("TF_CONFIG", "")
     if not text:
-        return Cluster(("localhost:0",), 0)
+        return Machines(("localhost:0",), 0)
     try:
         config = json.loads(text)
         (names,), task = config["cluster"].values(), config["task"]
-        found = Cluster(tuple(names), range(len(names)).index(task["index"]))
+        found = Machines(tuple(names), range(len(names)).index(task["index"]))
         named = all(re.fullmatch(r"[^:]+:\d{1,5}", name) for name in names)
         if not named or [*config["cluster"], task["type"]] != ["worker", "worker"]:
             raise ValueError
@@ -48,7 +48,7 @@ def machines() -> Cluster:
     return found
 
 
-def meet(cluster: Cluster) -> None:
+def meet(group: Machines) -> None:
     """Wait until all machines are there: TensorFlow waits, too, but hears no Ctrl-C meanwhile.
 
     The others come to the port of the first one. It asks them whether they are still there, and then has them go on.
@@ -58,9 +58,9 @@ def meet(cluster: Cluster) -> None:
     UserError
         If another program uses this port.
     """
-    host, port = cluster.names[0].split(":")
-    print(f"waiting for the machines of TF_CONFIG: {', '.join(cluster.names)}", file=sys.stderr)
-    if cluster.index:
+    host, port = group.names[0].split(":")
+    print(f"waiting for the machines of TF_CONFIG: {', '.join(group.names)}", file=sys.stderr)
+    if group.index:
         while not _called(host, int(port)):
             time.sleep(1)
         return
@@ -68,11 +68,11 @@ def meet(cluster: Cluster) -> None:
         try:
             server = opened.enter_context(socket.create_server(("", int(port))))
         except (OSError, OverflowError) as error:
-            raise UserError(f"port {port} of {cluster.names[0]} in TF_CONFIG cannot be used: {error}") from None
+            raise UserError(f"port {port} of {group.names[0]} in TF_CONFIG cannot be used: {error}") from None
         there: list[socket.socket] = []
-        while len(there) < len(cluster.names) - 1:
+        while len(there) < len(group.names) - 1:
             there.append(opened.enter_context(server.accept()[0]))
-            if len(there) == len(cluster.names) - 1:
+            if len(there) == len(group.names) - 1:
                 there = [each for each in there if _answers(each)]
         for each in there:
             each.sendall(GO)
