@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -20,9 +20,12 @@ from stages.pipeline.entry import run
 from stages.pipeline.errors import UserError
 from stages.pipeline.files import atomic, damaged_output, digest, read_arrays, read_output, write_json
 from stages.pipeline.params import load
+from stages.pipeline.params.sections import Params
 from stages.pipeline.progress import Progress
 
 SUSPECT = ["row", "score", "judged_by"]
+JUDGES = ("core", "fold", "none")  # of a suspect: the core's network, one that learnt other folds, no network
+OUTPUTS = (paths.EVALUATE_METRICS, paths.SCORES_CURVE, paths.SUSPECTS, paths.TEST_SCORES, paths.WORST)
 
 
 class Predictor(Protocol):
@@ -33,7 +36,33 @@ class Predictor(Protocol):
     def fits(self, positions: np.ndarray) -> Iterator[Fit]: ...
 
 
-OUTPUTS = (paths.EVALUATE_METRICS, paths.SCORES_CURVE, paths.SUSPECTS, paths.TEST_SCORES, paths.WORST)
+class Rated(NamedTuple):
+    """Pairs, and how networks do on them: three arrays of shape (n,)."""
+
+    rows: np.ndarray
+    scores: np.ndarray
+    closeness: np.ndarray
+
+
+class Table(NamedTuple):
+    """How predictions fit, a row a pair, those of the test set first; and the pairs that are still to be predicted.
+
+    Attributes
+    ----------
+    fits : ndarray of float64, shape (n, m)
+        Without columns as long as none is known.
+    tests : int
+        How many of these pairs are of the test set.
+    left : ndarray of int64, shape (k,)
+        Places in the table that are not filled, all of the test set among them.
+    rows : ndarray of int64, shape (k,)
+        Rows of these pairs in their set.
+    """
+
+    fits: np.ndarray
+    tests: int
+    left: np.ndarray
+    rows: np.ndarray
 
 
 def main() -> None:
@@ -43,14 +72,17 @@ def main() -> None:
     chosen = read_output(paths.CORE_TABLE, read_rows, len(pool))
     judged = read_output(paths.JUDGED, _read_judged, len(pool))
     verified = read_output(paths.VERIFIED, _read_verified, len(pool))
-    leaking = read_output(paths.LEAKS, read_leaks, len(test))
-    if len(leaking) and params.evaluate.on_leak == "fail":
-        raise UserError(
-            f"{paths.LEAKS}: {len(leaking)} of {len(test)} test pairs stand in the pool, too, or overlap with it, "
-            f"as row {leaking[0]}; evaluate.on_leak=drop leaves them out, report only counts them"
-        )
+    leaking = _read_allowed_leaks(params.evaluate.on_leak, len(test))
     excluded = read_rows(Path(params.select.exclude), len(pool), least=0)
     dropped = leaking if params.evaluate.on_leak == "drop" else leaking[:0]
+    rows = {
+        "test": np.setdiff1d(np.arange(len(test)), dropped),
+        "rejected": np.setdiff1d(np.arange(len(pool)), np.concatenate([chosen, excluded])),
+        "chosen": chosen,
+        **({"excluded": excluded} if len(excluded) else {}),
+    }
+    table = _tabulate(rows, len(pool), verified)
+    del verified  # as large as the table
     threads = set_up_tensorflow()
     # These import TensorFlow, which takes seconds that bad input need not wait for.
     from stages.learning import helpers, predictor, saving
@@ -65,55 +97,26 @@ def main() -> None:
     ):
         require_space(paths.EVALUATE_METRICS, 200 * (len(pool) + len(test)))
         of_test, of_pool = predictor.Predictor(network, test), predictor.Predictor(network, pool)
-        left = np.setdiff1d(np.arange(len(pool)), verified["rows"])  # the others were fitted by this very network
         with helpers.helped(paths.CORE_MODEL, of_test, of_pool):
-            test_table, left_table = _fit({of_test: np.arange(len(test)), of_pool: left}, saved)
-        pool_table = np.empty((len(pool), test_table.shape[1]))
-        pool_table[left] = left_table
-        if len(verified["rows"]):
-            pool_table[verified["rows"]] = verified["fits"]
-        rows = {
-            "test": np.setdiff1d(np.arange(len(test)), dropped),
-            "rejected": np.setdiff1d(np.arange(len(pool)), np.concatenate([chosen, excluded])),
-            "chosen": chosen,
-            "excluded": excluded,
-        }
-        tables = {name: (test_table if name == "test" else pool_table)[each] for name, each in rows.items()}
-        fits = {name: FITS[pool.layout.kind].from_table(table) for name, table in tables.items()}
-        if not len(excluded):
-            del fits["excluded"]
-        score = score_of(params.score, params.score_background)
-        scores = {name: score(fit) for name, fit in fits.items()}
-        tested = _lowest_first(rows["test"], scores["test"], fits["test"].closeness())
-        rejected = Judgement("core", rows["rejected"], scores["rejected"], fits["rejected"].closeness())
-        suspected = _suspects(
-            rejected, Judgement("fold", judged["rows"], judged["scores"], judged["closeness"]), chosen
-        )
-        write_csv(suspects, *with_origins(SUSPECT, lines_of(*suspected), suspected[0], pool.origins()))
+            fits = _fit((of_test, of_pool), table, saved)
+        del table
+        figures, rated = _figures(fits, rows, pool, params)
+        del fits
+        _write_shares(curve, {name: each.scores for name, each in rated.items()})
+        tested = _lowest_first(rated["test"])
         write_csv(test_scores, *with_origins(SUSPECT[:2], lines_of(*tested), tested[0], test.origins()))
-        shown = {
-            "test": tested[0][:SHOWN].tolist(),
-            "suspects": suspected[0][:SHOWN][~np.isnan(suspected[1][:SHOWN])].tolist(),
-        }
+        suspected = _suspects(rated["rejected"], Rated(*(judged[name] for name in Rated._fields)), chosen)
+        lines = ((row, score, JUDGES[by]) for row, score, by in lines_of(*suspected))
+        write_csv(suspects, *with_origins(SUSPECT, lines, suspected[0], pool.origins()))
+        shown, doubted = tested[0][:SHOWN], suspected[0][:SHOWN][~np.isnan(suspected[1][:SHOWN])]
         np.savez_compressed(
             worst,
             allow_pickle=False,
-            test_rows=np.array(shown["test"], np.int64),
-            test_predictions=of_test.views(shown["test"]),
-            suspects_rows=np.array(shown["suspects"], np.int64),
-            suspects_predictions=_predictions(shown["suspects"], of_pool.views, judged),
+            test_rows=shown,
+            test_predictions=of_test.views(shown),
+            suspects_rows=doubted,
+            suspects_predictions=_predictions(doubted.tolist(), of_pool.views, judged),
         )
-        in_pool = np.concatenate([found for name, found in scores.items() if name != "test"])
-        columns = distribution(scores) | {"pool_below": shares_below(in_pool)}
-        write_csv(curve, list(columns), list(zip(*columns.values(), strict=True)))
-        figures = {
-            name: summarize(fit, scores[name], params.bar, params.score_background) for name, fit in fits.items()
-        }
-        if isinstance(fits["test"], ClassFit) and len(rows["test"]):
-            figures["test"] |= of_each_class(fits["test"], pool.classes, params.score_background)
-        if len(rows["test"]):
-            bound = bound_by_test(figures["test"]["below_bar"], len(rows["test"]), params.confidence)
-            figures["test"]["failing_share_at_most"] = bound
         write_json(
             metrics,
             {
@@ -125,23 +128,90 @@ def main() -> None:
         )
 
 
-class Judgement(NamedTuple):
-    """Pairs, and how networks do on them that did not learn them; which these are."""
+def _read_allowed_leaks(on_leak: str, tests: int) -> np.ndarray:
+    """Rows of the test set that share an image with the pool; raise UserError if there are and must not be any."""
+    leaking = read_output(paths.LEAKS, read_leaks, tests)
+    if len(leaking) and on_leak == "fail":
+        raise UserError(
+            f"{paths.LEAKS}: {len(leaking)} of {tests} test pairs stand in the pool, too, or overlap with it, "
+            f"as row {leaking[0]}; evaluate.on_leak=drop leaves them out, report only counts them"
+        )
+    return leaking
 
-    by: str
-    rows: np.ndarray
-    scores: np.ndarray
-    closeness: np.ndarray
+
+def _tabulate(rows: Mapping[str, np.ndarray], count: int, verified: Mapping[str, np.ndarray]) -> Table:
+    """The table for some kinds of pairs, with the fits that stage ``select`` verified of a pool of ``count`` pairs."""
+    order, tests = np.concatenate([*rows.values()]), len(rows["test"])
+    place = np.empty(count, np.int64)
+    place[order[tests:]] = np.arange(tests, len(order))
+    known = place[verified["rows"]]
+    fits = np.zeros((len(order), verified["fits"].shape[1]))
+    fits[known] = verified["fits"]
+    left = np.setdiff1d(np.arange(len(order)), known)
+    return Table(fits, tests, left, order[left])
 
 
-def _suspects(rejected: Judgement, judged: Judgement, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rejected and chosen rows with their scores and what judged them, the lowest first: often the mask is wrong.
+def _fit(predictors: Sequence[Predictor], table: Table, saved: Checkpoint) -> np.ndarray:
+    """The table, filled by the predictors of the test set and of the pool, from where an interrupted run was."""
+    fits, done = table.fits, 0
+    if saved.found:
+        fits, done = saved.found.arrays["fits"], saved.found.plain["done"]
 
-    Of two judgements of a pair the better one counts: a network that is not good enough is no proof against a mask.
-    Chosen pairs that nothing judged come last, with NaN.
+    def state() -> State:
+        return State({"done": done}, {"fits": fits})
+
+    with Progress("evaluate", len(table.left), "pair") as progress:
+        if saved.found:
+            progress.go_on(done)
+        for predictor, begin, end in zip(predictors, (0, table.tests), (table.tests, len(table.left)), strict=True):
+            asked = table.rows[max(begin, done) : end]
+            predictor.expect(asked)
+            for fit in predictor.fits(asked):
+                block = fit.table()
+                if not fits.size:
+                    fits = np.zeros((len(fits), block.shape[1]))
+                fits[table.left[done : done + len(block)]] = block
+                done += len(block)
+                progress.show(done)
+                saved.save_if_due(state)
+    return fits
+
+
+def _figures(
+    table: np.ndarray, rows: Mapping[str, np.ndarray], pool: Pairs, params: Params
+) -> tuple[dict[str, Any], dict[str, Rated]]:
+    """The figures of each kind of pairs, and how the network does on them, from a table with a row a pair."""
+    score = score_of(params.score, params.score_background)
+    figures, rated, end = {}, {}, 0
+    for name, of_kind in rows.items():
+        begin, end = end, end + len(of_kind)
+        fit = FITS[pool.layout.kind].from_table(table[begin:end])
+        rated[name] = each = Rated(of_kind, score(fit), fit.closeness())
+        figures[name] = summarize(fit, each.scores, params.bar, params.score_background)
+        if name != "test" or not len(of_kind):
+            continue
+        if isinstance(fit, ClassFit):
+            figures[name] |= of_each_class(fit, pool.classes, params.score_background)
+        bound = bound_by_test(figures[name]["below_bar"], len(of_kind), params.confidence)
+        figures[name]["failing_share_at_most"] = bound
+    return figures, rated
+
+
+def _write_shares(path: Path, scores: Mapping[str, np.ndarray]) -> None:
+    """Write how the scores of each kind of pairs are distributed, and the shares of the pool below each step."""
+    in_pool = np.concatenate([of_kind for name, of_kind in scores.items() if name != "test"])
+    columns = distribution(scores) | {"pool_below": shares_below(in_pool)}
+    write_csv(path, list(columns), list(zip(*columns.values(), strict=True)))
+
+
+def _suspects(rejected: Rated, judged: Rated, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rejected and chosen rows with their scores and what judged them, see `JUDGES`, the lowest first.
+
+    Those are the pairs whose masks are often wrong. Of two judgements of a pair the better one counts: a network that
+    is not good enough is no proof against a mask. Chosen pairs that nothing judged come last, with NaN.
     """
-    by = np.repeat([rejected.by, judged.by], [len(rejected.rows), len(judged.rows)])
-    rows, scores, closeness = (np.concatenate(columns) for columns in zip(rejected[1:], judged[1:], strict=True))
+    by = np.repeat(np.arange(2, dtype=np.uint8), [len(rejected.rows), len(judged.rows)])
+    rows, scores, closeness = map(np.concatenate, zip(rejected, judged, strict=True))
     highest = np.lexsort((rows, by, closeness, scores))[::-1]
     _, first = np.unique(rows[highest], return_index=True)
     best = highest[np.sort(first)][::-1]
@@ -149,14 +219,14 @@ def _suspects(rejected: Judgement, judged: Judgement, chosen: np.ndarray) -> tup
     return (
         np.concatenate([rows[best], others]),
         np.concatenate([scores[best], np.full(len(others), np.nan)]),
-        np.concatenate([by[best], np.full(len(others), "none")]),
+        np.concatenate([by[best], np.full(len(others), 2, np.uint8)]),
     )
 
 
-def _lowest_first(rows: np.ndarray, scores: np.ndarray, closeness: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _lowest_first(rated: Rated) -> tuple[np.ndarray, np.ndarray]:
     """Rows and scores; closeness tells pairs of one score apart, since scores may have coarse steps."""
-    lowest = np.lexsort((rows, closeness, scores))
-    return rows[lowest], scores[lowest]
+    lowest = np.lexsort((rated.rows, rated.closeness, rated.scores))
+    return rated.rows[lowest], rated.scores[lowest]
 
 
 def _predictions(
@@ -190,30 +260,6 @@ def _read_columns(path: Path, count: int, *tables: Sequence[str]) -> dict[str, n
         if not np.isin(arrays[names[0]], np.arange(count)).all():
             raise damaged_output(path, f"it names other rows than those of {count} pairs")
     return arrays
-
-
-def _fit(asked: Mapping[Predictor, np.ndarray], saved: Checkpoint) -> list[np.ndarray]:
-    """Tables of how the predictions of some rows fit, one set after the other, from where an interrupted run was."""
-    found = saved.found.arrays if saved.found else {}
-    tables = [[found[f"set {number}"]] if f"set {number}" in found else [] for number in range(len(asked))]
-    done = sum(len(block) for blocks in tables for block in blocks)
-
-    def state() -> State:
-        arrays = {f"set {number}": np.concatenate(blocks) for number, blocks in enumerate(tables) if blocks}
-        return State({}, arrays)
-
-    with Progress("evaluate", sum(map(len, asked.values())), "pair") as progress:
-        if saved.found:
-            progress.go_on(done)
-        for (predictor, rows), blocks in zip(asked.items(), tables, strict=True):
-            left = rows[sum(map(len, blocks)) :]
-            predictor.expect(left)
-            for fit in predictor.fits(left):
-                blocks.append(fit.table())
-                done += len(blocks[-1])
-                progress.show(done)
-                saved.save_if_due(state)
-    return [np.concatenate(blocks) for blocks in tables]
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages import audit, evaluate
-from stages.evaluate import Judgement, _fit, _suspects
+from stages.evaluate import JUDGES, Rated, _fit, _suspects, _tabulate
 from stages.learning.figures import of_each_class, summarize
 from stages.learning.predictor import Predictor
 from stages.learning.saving import load_network
@@ -196,37 +196,41 @@ class Counting:
 def test_an_interrupted_evaluation_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRAINCORE_CHECKPOINT_SECONDS", "0")
     (tmp_path / "straight").mkdir()
-    rows = (np.arange(7), np.array([0, 1, 2, 4, 5, 6, 7, 9, 12, 20]))
     first, second, undisturbed = ([Counting(), Counting(stop)] for stop in (6, None, None))
-    straight = _fit(dict(zip(undisturbed, rows, strict=True)), Checkpoint(tmp_path / "straight", "evaluate"))
+    verified = {"rows": np.array([3, 8]), "fits": np.array([[3.0] * 9, [8.0] * 9])}
+
+    def fitted(predictors: list[Counting], folder: Path) -> np.ndarray:
+        rows = {"test": np.arange(7), "rejected": np.array([2, 3, 4, 5, 6, 7, 8, 9]), "chosen": np.array([1, 0])}
+        return _fit(predictors, _tabulate(rows, 10, verified), Checkpoint(folder, "evaluate"))
+
+    straight = fitted(undisturbed, tmp_path / "straight")
     with pytest.raises(KeyboardInterrupt):
-        _fit(dict(zip(first, rows, strict=True)), Checkpoint(tmp_path, "evaluate"))
-    resumed = _fit(dict(zip(second, rows, strict=True)), Checkpoint(tmp_path, "evaluate"))
-    assert [old.asked + new.asked for old, new in zip(first, second, strict=True)] == [each.tolist() for each in rows]
+        fitted(first, tmp_path)
+    resumed = fitted(second, tmp_path)
+    asked = [old.asked + new.asked for old, new in zip(first, second, strict=True)]
+    assert asked == [[*range(7)], [2, 4, 5, 6, 7, 9, 1, 0]]
     assert second[0].asked == []
-    np.testing.assert_array_equal(resumed[1], straight[1])
-    assert [len(table) for table in resumed] == [7, 10]
+    np.testing.assert_array_equal(resumed, straight)
+    assert resumed[:, 0].tolist() == [*range(7), *range(2, 10), 1, 0]
 
 
 def test_suspects_are_all_pairs_with_the_lowest_score_first_and_what_judged_them() -> None:
-    rejected = Judgement(
-        "core", np.array([2, 6, 9, 4]), np.array([0.75, 0.75, 0.0, 0.5]), np.array([0.8, 0.7, 0.9, 0.6])
-    )
-    judged = Judgement(
-        "fold", np.array([5, 3, 2, 4]), np.array([0.25, 0.75, 1.0, 0.25]), np.array([0.1, 0.7, 1.0, 0.1])
-    )
+    rejected = Rated(np.array([2, 6, 9, 4]), np.array([0.75, 0.75, 0.0, 0.5]), np.array([0.8, 0.7, 0.9, 0.6]))
+    judged = Rated(np.array([5, 3, 2, 4]), np.array([0.25, 0.75, 1.0, 0.25]), np.array([0.1, 0.7, 1.0, 0.1]))
+    core, fold, none = range(3)
+    assert [JUDGES[core], JUDGES[fold], JUDGES[none]] == ["core", "fold", "none"]
     assert list(lines_of(*_suspects(rejected, judged, np.array([7, 5, 3, 1])))) == [
-        (9, 0.0, "core"),
-        (5, 0.25, "fold"),
-        (4, 0.5, "core"),  # the better judgement
-        (6, 0.75, "core"),
-        (3, 0.75, "fold"),
-        (2, 1.0, "fold"),
-        (7, None, "none"),
-        (1, None, "none"),
+        (9, 0.0, core),
+        (5, 0.25, fold),
+        (4, 0.5, core),  # the better judgement
+        (6, 0.75, core),
+        (3, 0.75, fold),
+        (2, 1.0, fold),
+        (7, None, none),
+        (1, None, none),
     ]
     others = rejected._replace(rows=np.array([5, 3, 2, 8]))
-    assert next(lines_of(*_suspects(judged, others, np.array([2])))) == (4, 0.25, "fold")
+    assert next(lines_of(*_suspects(judged, others, np.array([2])))) == (4, 0.25, core)
 
 
 judgements = st.dictionaries(st.integers(0, 9), st.tuples(*[st.sampled_from([0.0, 0.5, 1.0])] * 2))
@@ -237,15 +241,15 @@ def test_suspects_are_in_the_order_of_the_better_of_their_judgements(
     rejected: dict[int, tuple[float, float]], judged: dict[int, tuple[float, float]], chosen: list[int]
 ) -> None:
     best = {
-        row: max((*table[row], by) for table, by in ((rejected, "core"), (judged, "fold")) if row in table)
+        row: max((*table[row], by) for by, table in enumerate((rejected, judged)) if row in table)
         for row in {*rejected, *judged}
     }
     lowest = [(row, best[row][0], best[row][2]) for row in sorted(best, key=lambda row: (best[row], row))]
     both = [
-        Judgement(by, np.array([*table], np.int64), *np.array([*table.values()], float).reshape(-1, 2).T)
-        for by, table in (("core", rejected), ("fold", judged))
+        Rated(np.array([*table], np.int64), *np.array([*table.values()], float).reshape(-1, 2).T)
+        for table in (rejected, judged)
     ]
-    expected = [*lowest, *((row, None, "none") for row in chosen if row not in best)]
+    expected = [*lowest, *((row, None, 2) for row in chosen if row not in best)]
     assert list(lines_of(*_suspects(both[0], both[1], np.array(chosen, np.int64)))) == expected
 
 
@@ -334,7 +338,7 @@ def test_pairs_that_were_verified_are_not_predicted_again(stage: Path, monkeypat
     evaluate.main()
     assert {**figures(), "seconds": 0} == {**expected, "seconds": 0}
     assert paths.SUSPECTS.read_bytes() == suspects
-    assert asked == [list(range(TEST)), [1, 2, 5]]
+    assert asked == [list(range(TEST)), [2, 5, 1]]  # the core comes last
 
 
 def test_chosen_pairs_stand_among_the_suspects_with_what_the_networks_say_that_did_not_learn_them(
