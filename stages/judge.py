@@ -5,6 +5,7 @@ the pool is parted into folds. For each a fresh network learns pairs drawn from 
 and is tested on its own. Tiles of one image stand in one fold.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -147,32 +148,36 @@ def judge(pairs: Pairs, chosen: np.ndarray, folds: Sequence[Fold], params: Param
     def state() -> State:
         return State({"done": done}, {**learner.state(), **found._asdict()})
 
-    steps, before = params.judge.steps, 0
-    with Progress("judge", len(folds) * steps + len(pairs), "step or pair", disk=None) as progress:
+    ends = np.cumsum([params.judge.steps + len(fold.judged) for fold in folds]).tolist()
+    with Progress("judge", ends[-1], "step or pair", disk=None) as progress:
         if saved.found:
             progress.go_on(done)
-        for fold in folds:
-            while done < before + steps + len(fold.judged):
-                step = done - before
-                draw = np.random.default_rng((params.training.seed, done))
-                if not step:
-                    learner.renew()
-                if step < steps:
-                    learner.fit_step(_some(fold.learnt, BATCH, draw))
-                    done += 1
-                    if step + 1 == steps:
-                        learner.estimate(_some(fold.learnt, STATISTICS, draw))
-                else:
-                    block = fold.judged[step - steps :][:BLOCK]
-                    found = _tested(found, learner, block)
-                    done += len(block)
-                    if done == before + steps + len(fold.judged):
-                        found = _pictured(found, learner, fold.judged[chosen[fold.judged]])
-                progress.show(done)
-                saved.save_if_due(state)
-            before += steps + len(fold.judged)
+        while done < ends[-1]:
+            number = bisect_right(ends, done)
+            fold, left = folds[number], ends[number] - done
+            if left > len(fold.judged):
+                _learn(learner, fold, params, params.judge.steps + len(fold.judged) - left, done)
+                done += 1
+            else:
+                block = fold.judged[-left:][:BLOCK]
+                found = _tested(found, learner, block)
+                done += len(block)
+            if done == ends[number]:
+                found = _pictured(found, learner, fold.judged[chosen[fold.judged]])
+            progress.show(done)
+            saved.save_if_due(state)
         saved.save(state())
     return found
+
+
+def _learn(learner: "Learner", fold: Fold, params: Params, step: int, done: int) -> None:
+    """A training step on what a fold's network learns from, a fresh one before the first; ``done`` keys the draw."""
+    draw = np.random.default_rng((params.training.seed, done))
+    if not step:
+        learner.renew()
+    learner.fit_step(_some(fold.learnt, BATCH, draw))
+    if step + 1 == params.judge.steps:
+        learner.estimate(_some(fold.learnt, STATISTICS, draw))
 
 
 def _some(positions: np.ndarray, count: int, draw: np.random.Generator) -> list[int]:
