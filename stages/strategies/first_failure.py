@@ -51,8 +51,6 @@ class Walk(State):
         Place in the core of the pair whose failure led to that round.
     round_epochs : int
         Epochs of the training round so far.
-    stalled_rounds : int
-        Rounds that reached their most epochs before their score.
     passes : int
         The pass that is under way or was the last.
     added : list of int
@@ -69,13 +67,14 @@ class Walk(State):
         Whether the last pass tested every pair with the final weights and none failed; absent if none tried to.
     """
 
+    ROUND_LIMIT = "select.first_failure.max_epochs before precision; the walk goes on"
+
     end: int = 0
     scanned: int = 0
     passed: int = 0
     training: bool = False
     failed: int | None = None
     round_epochs: int = 0
-    stalled_rounds: int = 0
     passes: int = 1
     added: list[int] = field(default_factory=list)
     checked: int = 0
@@ -92,13 +91,8 @@ class Walk(State):
         return walked._replace(done=self.checked, figures={"pass": self.passes, **walked.figures})
 
     def warnings(self) -> list[str]:
-        """Lines on rounds that stalled, and on passes that ended without a certificate."""
+        """A line on passes that ended without a certificate, with the others."""
         lines = super().warnings()
-        if self.stalled_rounds:
-            lines.append(
-                "a training round reached select.first_failure.max_epochs before precision; the walk goes on, "
-                "metrics/select.json counts such rounds as stalled_rounds"
-            )
         if self.certified is False:
             lines.append(
                 "select.first_failure.max_passes are over and the last one still found failures: no certificate"
@@ -106,13 +100,12 @@ class Walk(State):
         return lines
 
     def metrics(self) -> dict[str, Any]:
-        """Figures with passes, stalled rounds, and the certificate, which is not for a network that was retrained."""
+        """Figures with passes and the certificate, which is not for a network that was retrained."""
         return {
             **super().metrics(),
             "certified": None if self.retrained else self.certified,
             "passes": self.passes,
             "added_by_pass": {str(number): added for number, added in enumerate(self.added, 1)},
-            "stalled_rounds": self.stalled_rounds,
         }
 
 

@@ -35,8 +35,6 @@ class Picks(State):
         Rounds so far, by which networks are told apart.
     running : float
         Running mean of the scores in training.
-    stalled_rounds : int
-        Rounds that reached their most steps.
     passes : int
         Passes begun.
     core_before : int
@@ -64,6 +62,8 @@ class Picks(State):
         How the prediction of each pair fitted then; none before the first.
     """
 
+    ROUND_LIMIT = "select.pick_to_learn.max_steps before its pairs passed; the choice goes on"
+
     seeds: int = 0
     confidence: float = 0.999
     suspect_below: float = 0.0
@@ -73,7 +73,6 @@ class Picks(State):
     round_steps: int = 0
     number: int = 0
     running: float = 0.0
-    stalled_rounds: int = 0
     passes: int = 0
     core_before: int = 0
     added: list[int] = field(default_factory=list)
@@ -99,13 +98,8 @@ class Picks(State):
         return whole._replace(done=self.pool - len(self.queue), figures={"pass": self.passes, **whole.figures})
 
     def warnings(self) -> list[str]:
-        """Lines on rounds that stalled, and on an end without a certificate."""
+        """Lines on an end without a certificate, and on too many pairs that were set aside, with the others."""
         lines = super().warnings()
-        if self.stalled_rounds:
-            lines.append(
-                "a training round reached select.pick_to_learn.max_steps before its pairs passed; the choice goes on, "
-                "metrics/select.json counts such rounds as stalled_rounds"
-            )
         if self.certified is False:
             lines.append("select.pick_to_learn.max_passes are over and pairs still fail: no certificate")
         if self.certified is not None and len(self.set_aside()) > MOST_SET_ASIDE * self.pool:
@@ -128,7 +122,6 @@ class Picks(State):
             "certified": self.certified,
             "passes": self.passes,
             "added_by_pass": {"1": sum(self.added[:1]), "later": sum(self.added[1:])},
-            "stalled_rounds": self.stalled_rounds,
             "failing": failing,
             "set_aside": set_aside,
             "bound": {

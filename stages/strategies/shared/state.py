@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
@@ -38,6 +38,8 @@ class State:
 
     Attributes
     ----------
+    ROUND_LIMIT : str
+        What rounds that stalled have reached, before what, and what happens then; of strategies that have rounds.
     pool : int
         Pairs to choose from.
     chosen : list of Choice
@@ -50,11 +52,15 @@ class State:
         Of the last epoch; absent before the first.
     rounds : list of Round
         The course of the choice.
+    stalled_rounds : int
+        Training rounds that reached their limit before their goal.
     retrained : int
         Training steps of a fresh network on the core that is chosen.
     scores : ndarray of float64, shape (n,)
         Of each pair when it was tested last; NaN before.
     """
+
+    ROUND_LIMIT: ClassVar[str]
 
     pool: int
     chosen: list[Choice] = field(default_factory=list)
@@ -66,6 +72,7 @@ class State:
     score: float | None = None
     loss: float | None = None
     rounds: list[Round] = field(default_factory=list)
+    stalled_rounds: int = 0
     retrained: int = 0
     scores: np.ndarray = field(default_factory=lambda: np.empty(0), compare=False)
 
@@ -85,12 +92,17 @@ class State:
 
     def warnings(self) -> list[str]:
         """Lines that a person should read while the stage runs."""
-        if not self._keeps_nearly_all():
-            return []
-        return [
-            f"nearly all of the last {LATELY} pairs joined the core: the bar is out of reach; "
-            "`python -m stages.suggest` says which precision is not"
-        ]
+        lines = []
+        if self._keeps_nearly_all():
+            lines.append(
+                f"nearly all of the last {LATELY} pairs joined the core: the bar is out of reach; "
+                "`python -m stages.suggest` says which precision is not"
+            )
+        if self.stalled_rounds:
+            lines.append(
+                f"a training round reached {self.ROUND_LIMIT}, metrics/select.json counts such rounds as stalled_rounds"
+            )
+        return lines
 
     def _keeps_nearly_all(self) -> bool:
         """Whether most pairs that the first pass tested lately were chosen."""
@@ -119,7 +131,7 @@ class State:
             "rating_epochs": 0,
             "pairs_trained": self.pairs_trained,
             "pairs_scored": self.pairs_scored,
-            "stalled_rounds": 0,
+            "stalled_rounds": self.stalled_rounds,
             "retrained": self.retrained,
             "failing": None,
             "set_aside": 0,
