@@ -91,7 +91,7 @@ def pick(learner: Learner, state: Picks, settings: Settings) -> Iterator[Picks]:
     while state.certified is None:
         if state.learning:
             learn(learner, state, settings)
-        elif state.queue:
+        elif state.queue.size:
             scan(learner, state, settings)
         else:
             begin_pass(state, settings)
@@ -118,7 +118,7 @@ def begin_pass(state: Picks, settings: Settings) -> None:
     state.counting = state.passes - state.passes_before >= settings.options.max_passes
     state.passes += not state.counting
     state.core_before = len(state.chosen)
-    state.queue = left[np.lexsort((left, state.closeness[left], state.scores[left]))].tolist()
+    state.queue = left[np.lexsort((left, state.closeness[left], state.scores[left]))]
 
 
 def scan(learner: Learner, state: Picks, settings: Settings) -> None:
@@ -141,13 +141,13 @@ def scan(learner: Learner, state: Picks, settings: Settings) -> None:
     state.queue = state.queue[count:]
     state.walked += count
     state.tested += count if state.passes == 1 and not state.counting else 0
-    found = [block[place] for place in failures[:room].tolist()]
+    found = block[failures[:room]].tolist()
     if state.counting:
         state.failing += found
         return
     state.chosen += [Choice(position, float(state.scores[position])) for position in found]
     state.failed += found
-    state.learning = len(state.failed) == settings.options.failures or (bool(state.failed) and not state.queue)
+    state.learning = len(state.failed) == settings.options.failures or (bool(state.failed) and not state.queue.size)
 
 
 def learn(learner: Learner, state: Picks, settings: Settings) -> None:
@@ -163,7 +163,7 @@ def learn(learner: Learner, state: Picks, settings: Settings) -> None:
         state.number += 1
         state.learning, state.failed, state.round_steps = False, [], 0
         if state.passes > 1:
-            state.queue = []
+            state.queue = state.queue[:0]
         rounds = Round(state.seeds + state.walked, len(state.chosen), state.running, state.loss, state.steps)
         state.rounds.append(rounds)
         learner.estimate(draw(state, settings, STATISTICS))

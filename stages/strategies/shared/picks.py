@@ -23,8 +23,6 @@ class Picks(State):
         Of the bound.
     suspect_below : float
         Pairs with a lower score are set aside.
-    queue : list of int
-        Positions that the pass under way has still to test, in their order.
     failed : list of int
         Positions that failed since the last round and joined the core.
     learning : bool
@@ -54,6 +52,8 @@ class Picks(State):
     certified : bool, optional
         Whether every pair outside the core, but for those set aside, passed under the last network; absent before the
         end.
+    queue : ndarray of int64, shape (k,)
+        Positions that the pass under way has still to test, in their order.
     closeness : ndarray of float64, shape (n,)
         How close the prediction of each pair was when it was tested last; 0 before.
     tested_with : ndarray of int64, shape (n,)
@@ -67,7 +67,6 @@ class Picks(State):
     seeds: int = 0
     confidence: float = 0.999
     suspect_below: float = 0.0
-    queue: list[int] = field(default_factory=list)
     failed: list[int] = field(default_factory=list)
     learning: bool = False
     round_steps: int = 0
@@ -82,6 +81,7 @@ class Picks(State):
     passes_before: int = 0
     failing: list[int] = field(default_factory=list)
     certified: bool | None = None
+    queue: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64), compare=False)
     closeness: np.ndarray = field(default_factory=lambda: np.empty(0), compare=False)
     tested_with: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64), compare=False)
     fits: np.ndarray = field(default_factory=lambda: np.empty((0, 0)), compare=False)
