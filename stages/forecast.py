@@ -20,6 +20,7 @@ from stages.forecasting.measures import Drawn, Hashed, Predicted, Trained, apart
 from stages.forecasting.work import Work, work_for
 from stages.judge import BATCH as JUDGED_AT_ONCE
 from stages.learning.protocol import PREDICTION_BATCH, SHOWN
+from stages.pairs import collisions
 from stages.pairs.tables import read_rows
 from stages.pipeline.entry import run
 from stages.pipeline.machine import cores, count_from_environment
@@ -29,8 +30,9 @@ from stages.pipeline.progress import Progress
 
 SETS = ("train", "test")
 SEARCH_SECONDS = 0.0005  # of an image whose hashes are compared, on the processor of the committed run
-MARK_BYTES = 11_000  # of an image, in files that the audit removes in the end
-SEARCHED_BYTES, SEARCHED_MOST = 17_000, 130e6  # in memory: of an image, and of all that is looked at at a time
+MARK_BYTES = 1.1 * collisions.BYTES  # of an image, in files that the audit removes in the end
+# In memory: of an image, and of all that is looked at at a time.
+SEARCHED_BYTES, SEARCHED_MOST = 17_000, 3.9 * collisions.PART_BYTES
 ROW_BYTES, TABLE_BYTES = 300, 50  # of a pair: in the memory of a walk and of an evaluation, in their tables
 REPORT_SECONDS, REPORT_MEMORY, REPORT_BYTES = 7.0, 350e6, 4e6  # hardly any of it depends on the sets
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from stages.learning.protocol import PREDICTION_BATCH, SHOWN
+from stages.learning.protocol import PREDICTION_BATCH, SHOWN, STATISTICS
 from stages.learning.tensorflow import processor, set_up_training
 from stages.pairs.read import Pairs
 from stages.pairs.tables import read_rows
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from stages.learning.learner import Learner
 
 BATCH = 20  # pairs of a training step
-STATISTICS = 100  # pairs whose statistics predict
 BLOCK = 20 * PREDICTION_BATCH  # pairs that are tested between two checkpoints
 OUTPUTS = (paths.JUDGED, paths.JUDGE_METRICS)
 

@@ -20,7 +20,7 @@ import numpy as np
 from stages.datasets.shared.source import Source, classes_of, open_source
 from stages.datasets.shared.tally import Tally
 from stages.datasets.shared.tiles import TileSource
-from stages.learning.protocol import PREDICTION_BATCH, SHOWN
+from stages.learning.protocol import PREDICTION_BATCH, SHOWN, STATISTICS
 from stages.learning.tensorflow import set_up_tensorflow
 from stages.pairs import copies
 from stages.pairs.layout import Layout
@@ -34,7 +34,6 @@ from stages.pipeline.processes import end_with_parent
 
 SECONDS = 2.0  # that each thing is tried, at the least
 HASHED = 256  # images that are tried
-STATISTICS = 100  # pairs that statistics are estimated on
 BLOCKS = 4  # of predictions; the next is read while one is predicted
 
 Found = TypeVar("Found")

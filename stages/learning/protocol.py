@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 PREDICTION_BATCH = 50  # pairs that are predicted at once
+STATISTICS = 100  # pairs whose statistics predict others; those of one training step let pairs fail by accident
 SHOWN = 20  # predictions of each kind of pairs that are kept to be looked at, those that fit worst
 
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import numpy as np
 from pydantic import Field
 
-from stages.learning.protocol import PREDICTION_BATCH, Learner
+from stages.learning.protocol import PREDICTION_BATCH, STATISTICS, Learner
 from stages.pairs.tables import Choice
 from stages.pipeline.errors import UserError
 from stages.pipeline.params.sections import INT_MAX, Section
@@ -27,7 +27,6 @@ from stages.strategies.shared.state import Round
 from stages.strategies.shared.strategy import Pool, Settings
 
 MEMORY = 0.9  # of the running mean of the scores in training: about ten steps
-STATISTICS = 100  # pairs of the core whose statistics predict in a scan; those of one step let pairs fail by accident
 
 
 class Options(Section):
