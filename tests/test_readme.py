@@ -101,6 +101,8 @@ ELSEWHERE = {
     "python -m tests.benchmarks store": "minutes of full load",
     "python -m tests.benchmarks cluster": "many minutes of full load",
     "python -m tests.benchmarks scale": "an hour of full load",
+    "python -m tests.benchmarks ships": "an hour of full load, and 15 GB of the disk",
+    "dvc commit": "tests/benchmarks/ships.py",
     "python -m tests.benchmarks triage": "needs the full run",
     "python -m tests.wrong_masks": "an hour of full load",
     "python -m tests.labelling_loop": "an hour of full load; tests/test_labelling_loop.py has a small one",
