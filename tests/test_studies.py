@@ -1,7 +1,9 @@
 """Studies: the runs that they define, and the runs that are missing."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import nullcontext
 from copy import deepcopy
 from functools import reduce
 from operator import getitem
@@ -93,43 +95,42 @@ RUNS = {
 
 
 @pytest.fixture
-def carry_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[str]]]:
-    """Does some of `RUNS` in a folder of its own, without experiments; which ran together, in order."""
+def carry_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[list[str], list[str]]]:
+    """Does some of `RUNS` in a folder of its own, without experiments; which were begun, in order, and which failed."""
     monkeypatch.chdir(tmp_path)
 
-    def call(names: Sequence[str], fail: Sequence[str] = ()) -> list[list[str]]:
-        rounds = []
+    def call(names: Sequence[str], fail: Sequence[str] = ()) -> tuple[list[str], list[str]]:
+        begun: list[str] = []
 
-        def run_all(ready: Sequence[Run], _: Mapping[str, Run]) -> set[str]:
-            rounds.append([run.name for run in ready])
-            for run in ready:
-                if run.name not in fail:
-                    folder = results.CORES / run.name
-                    folder.mkdir(parents=True, exist_ok=True)
-                    (folder / "core.csv").write_text(f"row\n{len(rounds)}\n")
-                    cores = {needed: results.digest_of_core(needed) for needed in run.needs}
-                    metrics = {
-                        "seed": {"pairs_trained": 20},
-                        "select": {"pairs_trained": 31, "selected": len(run.name)},
-                    }
-                    results.record(run, {"changes": run.changes, "cores": cores, **metrics})
-            return {run.name for run in ready if run.name in fail}
+        def start(run: Run) -> Future[results.Result]:
+            begun.append(run.name)
+            future: Future[results.Result] = Future()
+            if run.name in fail:
+                future.set_exception(UserError("it failed"))
+                return future
+            folder = results.CORES / run.name
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "core.csv").write_text(f"row\n{len(begun)}\n")
+            cores = {needed: results.digest_of_core(needed) for needed in run.needs}
+            metrics = {"seed": {"pairs_trained": 20}, "select": {"pairs_trained": 31, "selected": len(run.name)}}
+            future.set_result({"changes": run.changes, "cores": cores, **metrics})
+            return future
 
-        monkeypatch.setattr(runner, "_run_experiments", run_all)
+        monkeypatch.setattr(runner, "_experiments", lambda _: nullcontext(start))
         failed = runner.run_missing([RUNS[name] for name in names], RUNS)
-        return [*rounds, sorted(failed)]
+        return begun, sorted(failed)
 
     return call
 
 
 def test_a_run_is_done_after_the_runs_that_it_needs_and_only_once(carry_out: Callable[..., Any]) -> None:
-    assert carry_out(["third", "apart"]) == [["first", "apart"], ["second"], ["third"], []]
-    assert carry_out(RUNS) == [[]]
+    assert carry_out(["third", "apart"]) == (["first", "apart", "second", "third"], [])
+    assert carry_out(RUNS) == ([], [])
 
 
 def test_a_failed_run_holds_up_only_the_runs_that_need_it(carry_out: Callable[..., Any]) -> None:
-    assert carry_out(RUNS, fail=["second"]) == [["first", "apart"], ["second"], ["second", "third"]]
-    assert carry_out(RUNS) == [["second"], ["third"], []]
+    assert carry_out(RUNS, fail=["second"]) == (["first", "apart", "second"], ["second", "third"])
+    assert carry_out(RUNS) == (["second", "third"], [])
 
 
 def test_a_result_counts_as_long_as_its_parameters_and_the_cores_that_it_used_are_the_same(

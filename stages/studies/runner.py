@@ -7,8 +7,9 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,12 +48,22 @@ def run_missing(asked: Sequence[Run], runs: Mapping[str, Run]) -> set[str]:
         Names of the runs that failed, or that need one that failed.
     """
     failed: set[str] = set()
-    while missing := [run for run in _missing(asked, runs) if run.name not in failed]:
-        ready = [run for run in missing if all(map(has_core, run.needs))]
-        if not ready:
-            break
-        failed |= _run_experiments(ready, runs)
-    return failed | {run.name for run in missing}
+    under_way: dict[Future[Result], Run] = {}
+    with _experiments(runs) as start:
+        while True:
+            left = {run.name: run for run in _missing(asked, runs) if run.name not in failed}
+            ready = [run for run in left.values() if all(has_core(name) and name not in left for name in run.needs)]
+            under_way |= {start(run): run for run in ready if run not in under_way.values()}
+            if not under_way:
+                return failed | left.keys()
+            for done in wait(under_way, return_when=FIRST_COMPLETED).done:
+                run = under_way.pop(done)
+                try:
+                    record(run, done.result())
+                    print(f"{run.name}: done", flush=True)
+                except UserError as error:
+                    failed.add(run.name)
+                    print(f"{run.name}: {error}", flush=True)
 
 
 def _missing(asked: Iterable[Run], runs: Mapping[str, Run]) -> list[Run]:
@@ -70,41 +81,31 @@ def _with_needed(some: Iterable[Run], runs: Mapping[str, Run]) -> list[str]:
     return list(names)
 
 
-def _run_experiments(ready: Sequence[Run], runs: Mapping[str, Run]) -> set[str]:
-    """Run some experiments, ``TRAINCORE_JOBS`` at a time, and record each as soon as it is done; names that failed."""
+@contextmanager
+def _experiments(runs: Mapping[str, Run]) -> Iterator[Callable[[Run], Future[Result]]]:
+    """A function that starts a run, of which ``TRAINCORE_JOBS`` work at a time."""
     # DVC's own queue loses experiments when several workers take from it (iterative/dvc issues 10673 and 10779), and
     # both the queue and `--temp` put the workspace's changes aside while they start. So each job has its own clone.
     count = count_from_environment("TRAINCORE_JOBS")
-    clones: queue.Queue[Path] = queue.Queue()
-    for number in range(min(count, len(ready))):
-        clones.put(_clone(number))
-
+    clones: queue.Queue[int] = queue.Queue()
+    for number in range(count):
+        clones.put(number)
     threads = os.environ.get(THREADS, str(max(1, cores() // count)))
 
     def work(run: Run) -> Result:
-        clone = clones.get()
+        number = clones.get()
         try:
-            result: Result = running.submit(_experiment, (run, clone, threads)).result()
+            result: Result = running.submit(_experiment, (run, _clone(number), threads)).result()
             return result
         finally:
-            clones.put(clone)
+            clones.put(number)
 
-    failed = set()
     with workers(None, itself, runs) as running:
         jobs = ThreadPoolExecutor(count)
         try:
-            waiting = {jobs.submit(work, run): run for run in ready}
-            for done in as_completed(waiting):
-                run = waiting[done]
-                try:
-                    record(run, done.result())
-                    print(f"{run.name}: done", flush=True)
-                except UserError as error:
-                    failed.add(run.name)
-                    print(f"{run.name}: {error}", flush=True)
+            yield lambda run: jobs.submit(work, run)
         finally:
             jobs.shutdown(cancel_futures=True)
-    return failed
 
 
 def _clone(number: int) -> Path:
