@@ -30,6 +30,7 @@ PACKAGE = "distributed"  # beside those that decide on results
 POLL_SECONDS = 1.0
 HOW = "`PYTHONPATH=. dask scheduler`, `PYTHONPATH=. dask worker ADDRESS --nthreads 1`"
 PARTS = 64  # under way at once, at the least: workers may join later
+NOISY = ("distributed", "tornado", "asyncio")  # loggers that print tracebacks where a connection is lost
 KEPT = 2  # preparations that a worker keeps
 MOST_BYTES = "1 GB"  # that a preparation may take without a warning of Dask's
 Result = TypeVar("Result")
@@ -71,7 +72,7 @@ def client() -> Iterator["Client"]:
             f"environment variable {SCHEDULER} is {address()!r}, which needs Dask: pip install -r requirements.txt"
         ) from None
     for name in logging.root.manager.loggerDict:
-        if name.startswith("distributed"):
+        if name.split(".")[0] in NOISY:
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # a line of ours says it
     seconds = seconds_from_environment(WAIT, DEFAULT_WAIT)
     with dask.config.set({"distributed.admin.large-graph-warning-threshold": MOST_BYTES}):
