@@ -122,11 +122,16 @@ def compressed(mask: np.ndarray) -> dict[str, Any]:
 def _rectangle(random: np.random.Generator, size: int) -> np.ndarray:
     """Pixels of a turned rectangle somewhere in a square; it may reach over the edge."""
     length = random.uniform(size / 8, size / 3)
-    angle = random.uniform(0, np.pi)
+    along, across = turned(random, size, random.uniform(0, np.pi))
+    return np.asarray((np.abs(along) <= length / 2) & (np.abs(across) <= length / 8))
+
+
+def turned(random: np.random.Generator, size: int, angle: float) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates of the pixels of a square along a turned line and across it, from a centre that is drawn."""
     row, column = (np.arange(size) - random.uniform(0, size) for _ in range(2))
     along = row[:, None] * np.sin(angle) + column * np.cos(angle)
     across = row[:, None] * np.cos(angle) - column * np.sin(angle)
-    return np.asarray((np.abs(along) <= length / 2) & (np.abs(across) <= length / 8))
+    return along, across
 
 
 def encode(mask: np.ndarray) -> str:

@@ -38,6 +38,13 @@ class Use(NamedTuple):
     worker: int
     disk: int
 
+    def row(self, stage: str, pairs: int) -> str:
+        """A line of the table of `HEADER`."""
+        return (
+            f"| {stage} | {pairs:,} | {self.seconds:.1f} | {self.processor:.1f} | {self.stage / 1e6:.0f} "
+            f"| {self.worker / 1e6:.0f} | {self.disk / pairs / 1e3:.2f} |"
+        )
+
 
 def measure() -> list[str]:
     rows = []
@@ -49,10 +56,7 @@ def measure() -> list[str]:
                 for before in BEFORE.get(words, []):
                     succeed(project, *stage_command(before))
                 use = measured(project, words, DISK[words])
-                rows.append(
-                    f"| {words} | {count:,} | {use.seconds:.1f} | {use.processor:.1f} | {use.stage / 1e6:.0f} | "
-                    f"{use.worker / 1e6:.0f} | {use.disk / count / 1e3:.2f} |"
-                )
+                rows.append(use.row(words, count))
                 print(rows[-1], file=sys.stderr, flush=True)
     return rows
 

@@ -21,7 +21,7 @@ from PIL import Image
 from stages.pipeline.machine import cores
 from tests.benchmarks.scale import HEADER as HEADER
 from tests.benchmarks.scale import measured
-from tests.files import encode
+from tests.files import encode, turned
 from tests.project import environment, make_small_project, metrics
 
 IMAGES = 20_000
@@ -67,12 +67,9 @@ def _rows(folder: Path, ships: Path, dataset: Mapping[str, Any], stages: Sequenc
     for words in stages:
         use = measured(project, words, OUTPUTS[words])
         pairs = metrics(project, "train")["pairs"]
-        add(
-            f"| {words} | {pairs:,} | {use.seconds:.1f} | {use.processor:.1f} | {use.stage / 1e6:.0f} "
-            f"| {use.worker / 1e6:.0f} | {use.disk / pairs / 1e3:.2f} |"
-        )
+        add(use.row(words, pairs))
     written = ["generate@train", "generate@test", "audit"]
-    for command in (["commit", "--force"], ["status"], ["status"]):
+    for command in (["commit", "--force"], ["status"]):
         start = time.perf_counter()
         subprocess.run(
             ["dvc", *command, *written], cwd=project, env=environment(), check=True, capture_output=True, text=True
@@ -128,9 +125,7 @@ def _draw(folder: Path, number: int) -> list[tuple[str, str]]:
 
 def _ship(random: np.random.Generator) -> np.ndarray:
     """Pixels of a turned hull, 30 to 200 pixels long; bool, (h, w)."""
-    length, angle = random.uniform(30, 200), random.uniform(0, np.pi)
-    row, column = (np.arange(SIDE) - random.uniform(0, SIDE) for _ in range(2))
-    along = row[:, None] * np.sin(angle) + column * np.cos(angle)
-    across = row[:, None] * np.cos(angle) - column * np.sin(angle)
+    length = random.uniform(30, 200)
+    along, across = turned(random, SIDE, random.uniform(0, np.pi))
     beam = length / 10 * np.sqrt(np.clip(1 - (2 * along / length) ** 4, 0, None))
     return np.asarray((np.abs(along) <= length / 2) & (np.abs(across) <= beam))
