@@ -1,14 +1,17 @@
 """A Dask cluster does the work by parts, and nobody can tell from the bytes; what fails there ends in a line."""
 
+import asyncio
 import os
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -139,6 +142,33 @@ def test_a_worker_prepares_a_job_once_and_has_the_stage_s_folder_and_threads(
 
     found = [cluster.work(job, look, item) for item in (5, 6)]
     assert found == [(str(tmp_path), "3", 3), (str(tmp_path), "3", 4)]
+
+
+class Lost:
+    """A client whose scheduler is gone when a result is to be fetched."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = SimpleNamespace(asyncio_loop=loop)
+
+    def submit(self, *_: Any, **__: Any) -> None:
+        return None
+
+    async def gather(self, *_: Any, **__: Any) -> None:
+        raise CancelledError
+
+
+def test_a_result_that_cannot_be_fetched_any_more_is_not_waited_for(job: cluster.Job) -> None:
+    loop = asyncio.new_event_loop()
+    thread = Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        part: Future[Any] = cluster.submit(cast(Any, Lost(loop)), cast(Any, job), refuse, 0)
+        with pytest.raises(CancelledError):
+            part.result(timeout=10)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
 
 
 def refuse(*_: Any) -> None:

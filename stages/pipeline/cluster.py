@@ -3,6 +3,7 @@
 Cluster and stage share a file system: a worker opens the files that the stage would open, by the same paths.
 """
 
+import asyncio
 import hashlib
 import logging
 import os
@@ -10,7 +11,7 @@ import pickle
 import socket
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
@@ -22,6 +23,7 @@ from stages.pipeline.versions import versions
 
 if TYPE_CHECKING:
     from distributed import Client
+    from distributed import Future as Remote
 
 SCHEDULER = "TRAINCORE_SCHEDULER"
 WAIT = "TRAINCORE_SCHEDULER_SECONDS"  # for the scheduler, and for a worker
@@ -66,7 +68,7 @@ def client() -> Iterator["Client"]:
     try:
         import dask
         from distributed import Client, KilledWorker
-        from distributed.client import ClosedClientError
+        from distributed.comm import CommClosedError
     except ModuleNotFoundError:
         raise UserError(
             f"environment variable {SCHEDULER} is {address()!r}, which needs Dask: pip install -r requirements.txt"
@@ -84,27 +86,31 @@ def client() -> Iterator["Client"]:
         Thread(target=_watch, args=(found, seconds, ended, alone), daemon=True).start()
         try:
             yield found
-        except (CancelledError, ClosedClientError):
+        except UserError:
+            raise
+        except Exception as error:
             if alone.is_set():
                 raise UserError(
                     f"{SCHEDULER}: the scheduler at {address()} had no worker for {seconds:g} s; see what its workers "
                     f"printed, they start where the stage does: {HOW}"
                 ) from None
-            raise UserError(
-                f"{SCHEDULER}: the scheduler at {address()} is gone; the same command goes on from the last checkpoint"
-            ) from None
-        except KilledWorker as error:
-            raise UserError(
-                f"{SCHEDULER}: a part of the work ended {error.allowed_failures + 1} workers, most often for lack of "
-                "memory; the same command goes on from the last checkpoint"
-            ) from None
-        except RuntimeError as error:
-            if "deserialization" not in str(error):
-                raise
-            raise UserError(
-                f"{SCHEDULER}: the scheduler at {address()} cannot import the project's code, it starts where the "
-                f"stage does: {HOW}"
-            ) from None
+            if isinstance(error, KilledWorker):
+                raise UserError(
+                    f"{SCHEDULER}: a part of the work ended {error.allowed_failures + 1} workers, most often for lack "
+                    "of memory; the same command goes on from the last checkpoint"
+                ) from None
+            if isinstance(error, RuntimeError) and "deserialization" in str(error):
+                raise UserError(
+                    f"{SCHEDULER}: the scheduler at {address()} cannot import the project's code, it starts where the "
+                    f"stage does: {HOW}"
+                ) from None
+            # What a lost scheduler brings about depends on what the client was about to do.
+            if found.status != "running" or isinstance(error, (CancelledError, CommClosedError)):
+                raise UserError(
+                    f"{SCHEDULER}: the scheduler at {address()} is gone; the same command goes on from the last "
+                    "checkpoint"
+                ) from None
+            raise
         finally:
             ended.set()
             found.close(timeout=1)
@@ -128,6 +134,15 @@ def job(prepare: Callable[..., Any], *arguments: Any) -> Job:
     environment = {"KERAS_BACKEND": "tensorflow", THREADS: str(count_from_environment(THREADS))}
     pickled = pickle.dumps((str(Path.cwd()), environment, prepare, arguments))
     return Job(hashlib.sha256(pickled).hexdigest(), str(Path.cwd()), versions(PACKAGE), environment, prepare, arguments)
+
+
+def submit(
+    client: "Client", job: "Remote[Job]", function: Callable[..., Result], item: Any, *shared: Any
+) -> Future[Result]:
+    """Have a worker do a part of a job, see `work`."""
+    # Futures of the client's own executor wait for ever if the scheduler is lost while it fetches a result.
+    done = client.submit(work, job, function, item, *shared, pure=False)
+    return asyncio.run_coroutine_threadsafe(client.gather(done, asynchronous=True), client.loop.asyncio_loop)
 
 
 def work(job: Job, function: Callable[..., Result], item: Any, *shared: Any) -> Result:

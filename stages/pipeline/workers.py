@@ -83,9 +83,7 @@ def workers(count: int | None, prepare: Callable[..., Context], *arguments: Any)
     if cluster.address():
         with cluster.client() as client:
             share = partial(client.submit, itself, pure=False)
-            submit = partial(
-                client.get_executor(pure=False).submit, cluster.work, share(cluster.job(prepare, *arguments))
-            )
+            submit = partial(cluster.submit, client, share(cluster.job(prepare, *arguments)))
             yield Workers(submit, max(cluster.PARTS, PARTS_A_WORKER * sum(client.nthreads().values())), share)
     elif count is None:
         yield Workers(partial(_call, prepare(*arguments)), 1)
