@@ -88,7 +88,7 @@ def client() -> Iterator["Client"]:
             yield found
         except UserError:
             raise
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             if alone.is_set():
                 raise UserError(
                     f"{SCHEDULER}: the scheduler at {address()} had no worker for {seconds:g} s; see what its workers "
@@ -105,7 +105,9 @@ def client() -> Iterator["Client"]:
                     f"stage does: {HOW}"
                 ) from None
             # What a lost scheduler brings about depends on what the client was about to do.
-            if found.status != "running" or isinstance(error, (CancelledError, CommClosedError)):
+            if found.status != "running" or isinstance(
+                error, (CancelledError, asyncio.CancelledError, CommClosedError)
+            ):
                 raise UserError(
                     f"{SCHEDULER}: the scheduler at {address()} is gone; the same command goes on from the last "
                     "checkpoint"
