@@ -79,6 +79,18 @@ def test_every_run_of_the_project_s_studies_has_parameters_that_are_allowed(name
         assert run.needs <= DEFINED.runs().keys()
 
 
+def test_each_pair_of_a_core_is_left_out_once_in_ten_tables_and_the_others_stay_in_order() -> None:
+    core = [5, 3, 9, 100, 7, 1, 0, 2, 8, 4, 6, 55]
+    tables = runner.but_a_tenth(core)
+    assert tables.keys() < definitions.FILES.keys()
+    left_out = {words: [row for row in core if row not in rows] for words, rows in tables.items()}
+    at_random = left_out.pop("core but tenth at_random")
+    assert [row for rows in left_out.values() for row in rows] == core
+    assert len(at_random) == 2
+    assert at_random != left_out["core but tenth 1"]
+    assert all([row for row in core if row in rows] == rows for rows in tables.values())
+
+
 def make_run(name: str, **changes: Any) -> Run:
     return Run(name, "study", "", changes)
 

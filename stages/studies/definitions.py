@@ -12,8 +12,11 @@ from stages.pipeline.errors import UserError
 from stages.pipeline.params.yaml import read_yaml
 
 FILE = Path("stages/studies/studies.yaml")
+TENTHS = [*range(1, 11), "at_random"]  # of a core, in the order in which its pairs joined
 # The words of a reference to an earlier run: a file of its core, a share of its size, or its steps.
-FILES = {"core": "core.csv", "folder": "", "used": "used.csv"}
+FILES = {"core": "core.csv", "folder": "", "used": "used.csv"} | {
+    f"core but tenth {tenth}": f"but_{tenth}.csv" for tenth in TENTHS
+}
 SHARES = {"half the size": 0.5, "size": 1, "twice the size": 2}
 REFERENCE = re.compile(rf"({'|'.join([*FILES, *SHARES, 'steps'])}) of ([\w.-]+)")
 ROW_COLUMNS = ("shared", "first")  # columns of a table that compare the rows of cores

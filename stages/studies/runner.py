@@ -14,6 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from stages.pairs.tables import read_table
 from stages.pipeline import paths
 from stages.pipeline.cluster import SCHEDULER
@@ -24,7 +26,7 @@ from stages.pipeline.params import validation
 from stages.pipeline.params.yaml import read_yaml
 from stages.pipeline.processes import end_with_parent
 from stages.pipeline.workers import itself, workers
-from stages.studies.definitions import FILES, SHARES, Run, reference_in
+from stages.studies.definitions import FILES, SHARES, TENTHS, Run, reference_in
 from stages.studies.results import CORES, Result, digest_of_core, has_core, read_results, record, result_of
 
 CLONES = Path(".traincore/studies/clones")
@@ -157,12 +159,24 @@ def _experiment(runs: Mapping[str, Run], job: tuple[Run, Path, str]) -> Result:
 def _keep_core(run: Run, clone: Path) -> None:
     """Keep the files that other runs need."""
     excluded = clone / read_yaml(clone / validation.FILE)["select"]["exclude"]
-    used = sorted({*_rows(clone / paths.CORE_TABLE), *_rows(excluded)})
+    core = _rows(clone / paths.CORE_TABLE)
+    tables = {"used": sorted({*core, *_rows(excluded)}), **but_a_tenth(core)}
     with atomic(CORES / run.name) as [folder]:
         folder.mkdir()
         for path in (paths.CORE_TABLE, paths.CORE_MODEL, paths.SELECT_METRICS):
             shutil.copy(clone / path, folder)
-        (folder / "used.csv").write_text("row\n" + "".join(f"{row}\n" for row in used), encoding="utf-8")
+        for words, rows in tables.items():
+            (folder / FILES[words]).write_text("row\n" + "".join(f"{row}\n" for row in rows), encoding="utf-8")
+
+
+def but_a_tenth(core: Sequence[int]) -> dict[str, list[int]]:
+    """A core without each tenth of it, and without one that is drawn at random, by the words that refer to it."""
+    shuffled = np.random.default_rng(0).permutation(core)
+    tenths = [*np.array_split(core, 10), np.array_split(shuffled, 10)[0]]
+    return {
+        f"core but tenth {name}": [row for row in core if row not in tenth]
+        for name, tenth in zip(TENTHS, tenths, strict=True)
+    }
 
 
 def resolve(value: Any, runs: Mapping[str, Run]) -> Any:
