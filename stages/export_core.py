@@ -7,17 +7,20 @@ the pairs whose masks are likeliest wrong in place of the core.
 """
 
 import argparse
+import json
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from stages.datasets import airbus, coco
-from stages.drawing.palettes import save_mask, write_legend
+from stages.drawing.palettes import numbers_of, save_mask, write_legend
 from stages.labelling.formats import FORMATS
 from stages.labelling.items import Export, Item, labels_of
+from stages.pairs.layout import IGNORED
 from stages.pairs.read import Pairs
 from stages.pairs.tables import read_lines, write_csv
 from stages.pipeline import paths
@@ -29,6 +32,7 @@ from stages.pipeline.stores import folder_at
 FILES = "files"
 SUSPECTS = 200
 TABLE = "suspects.csv"
+READ_BY = {FILES: "folder", "coco": "coco"}  # the data sets that read these formats
 
 
 class Known(NamedTuple):
@@ -69,6 +73,27 @@ def main(words: list[str] | None = None) -> None:
             known = suspects or read_output(paths.CORE_TABLE, read_core, pairs.rows_of_source().tolist())
             count = write_for_tool(pairs, folder, options.format, list(known.values()))
     print(f"export_core: {len(pairs)} {'suspects' if suspects else 'chosen pairs'}, {count} files in {options.folder}")
+    if options.format in READ_BY and not options.originals and pairs.layout.kind != "labels":
+        print("read again by " + " ".join(f"-S {shlex.quote(each)}" for each in settings_of(pairs, options)))
+
+
+def settings_of(pairs: Pairs, options: argparse.Namespace) -> list[str]:
+    """The parameters that make the same pairs of the files, as far as those of the set are others."""
+    numbers = numbers_of(pairs.classes) if options.format == FILES else []
+    ignored = any((pairs.read([place])[1] == IGNORED).any() for place in range(len(pairs))) if numbers else False
+    settings = {
+        "name": READ_BY[options.format],
+        "path": str(options.folder),
+        "classes": [each.name for each in pairs.classes[1:]] or None,
+        "mask_values": numbers[1:] or None,
+        "ignore_value": IGNORED if ignored else None,
+        **dict.fromkeys(("images", "masks", "class_colors", "mask_threshold")),
+    }
+    parameters = _parameters_of(pairs)
+    changed = {name: value for name, value in settings.items() if parameters.get(name) != value}
+    return [
+        f"dataset.{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in changed.items()
+    ]
 
 
 def read_suspects(path: Path, rows: int, count: int) -> dict[int, Known]:
@@ -217,7 +242,7 @@ def copy_originals(pairs: Pairs, folder: Path) -> int:
     origins = pairs.origins()
     if origins is None:
         raise UserError(f"{pairs.path}: its pairs come from no files; without --originals they are written as files")
-    parameters = pairs.attributes.get("core_of", pairs.attributes)["parameters"]
+    parameters = _parameters_of(pairs)
     source = folder_at(parameters["path"])
     names = [name for names in origins.of(pairs.order).files for name in names]
     for name in names:
@@ -237,6 +262,12 @@ def copy_originals(pairs: Pairs, folder: Path) -> int:
         case _:
             return len(names)
     return len(names) + 1
+
+
+def _parameters_of(pairs: Pairs) -> Mapping[str, Any]:
+    """The section ``dataset`` of the parameters by which the pool was made, without those that are null."""
+    parameters: Mapping[str, Any] = pairs.attributes.get("core_of", pairs.attributes)["parameters"]
+    return parameters
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from stages.datasets.shared.classes import ClassRule, default_color
-from stages.pairs.layout import IGNORED, PixelClass
+from stages.drawing.colors import as_classes
+from stages.pairs.layout import IGNORED, PixelClass, ignored_class
 from stages.pipeline.params.sections import MOST_CLASSES
 from tests.damage import refused
 from tests.files import noise, save
@@ -141,6 +142,27 @@ def test_masks_that_do_not_fit_are_refused(tmp_path: Path, mask: Any, options: d
     assert line in refusal(make(tmp_path, mask), **options)
 
 
+def test_transparent_pixels_of_a_colour_are_refused_and_black_ones_are_background(tmp_path: Path) -> None:
+    opaque = np.where(VALUES > 0, 255, 0).astype(np.uint8)
+    folder = make(tmp_path, np.dstack([in_colours(VALUES), opaque]))
+    assert np.array_equal(drawn(folder, **BY_COLOUR).targets[0, :, :, 0], EXPECTED)
+    red = np.full((SIZE, SIZE, 3), (255, 0, 0), np.uint8)
+    for colors in (red, 255 - red, np.maximum(in_colours(VALUES), 1)):
+        make(tmp_path, np.dstack([colors, opaque]))
+        ways: list[dict[str, Any]] = [{"classes": "all"}, {"classes": ["red"], "class_colors": ["#ff0000"]}, {}]
+        for options in ways:
+            line = refusal(folder, **options)
+            assert "transparent pixels that are not black" in line or "its alpha channel is not" in line
+
+
+def test_a_background_may_be_written_as_labelme_does(tmp_path: Path) -> None:
+    folder = make(tmp_path, VALUES)
+    for name in ("_background_", "Background"):
+        options: dict[str, Any] = {"classes": [name, "road", "car"], "mask_values": [0, 7, 26], "ignore_value": 255}
+        assert [each.name for each in opened(folder, **options).classes] == ["background", "road", "car"]
+        assert np.array_equal(drawn(folder, **options).targets[0, :, :, 0], EXPECTED)
+
+
 def test_a_blurred_mask_is_refused(tmp_path: Path) -> None:
     assert "a.jpg: compressed with loss, which blurs" in refusal(make(tmp_path, VALUES, "a.jpg"), **BY_VALUE)
     blurred = make(tmp_path / "b", VALUES, "a.webp")
@@ -242,3 +264,11 @@ def test_drawn_colours_of_classes_differ() -> None:
 
 def test_ignored_pixels_have_the_number_behind_that_of_the_last_class() -> None:
     assert IGNORED == MOST_CLASSES + 1
+
+
+@pytest.mark.parametrize("taken", [["#808080"], ["#808080", "#c0c0c0"], ["#808080", "#c0c0c0", "#ff0000"]])
+def test_ignored_pixels_are_drawn_in_a_grey_of_their_own(taken: list[str]) -> None:
+    classes = [PixelClass(color, value, color) for value, color in enumerate(taken)]
+    assert ignored_class(classes).color not in taken
+    drawing = as_classes(np.array([[IGNORED, 0]], np.uint8), classes)
+    assert len(np.unique(drawing.reshape(-1, 3), axis=0)) == 2

@@ -465,8 +465,6 @@ COSTLY: dict[str, tuple[Damage, str]] = {
 # What costs none, and is counted:
 FREE: dict[str, tuple[Damage, str]] = {
     "an unknown image": (with_object([box(0, 0, 5, 5)], image_id=44), f"{A}: annotation 5: no image has its image_id"),
-    "no image": (with_object([box(0, 0, 5, 5)], image_id=[3]), f"{A}: annotation 5: no image has its image_id"),
-    "no annotation": (changed(lambda values: values["annotations"].append(8)), f"{A}: annotation 8: no image has its "),
     "one image more": (
         changed(lambda values: values["images"].append({**values["images"][2], "id": 99, "file_name": "z.png"})),
         f"{A}: image 99, 'z.png': no such file among **/*",
@@ -490,6 +488,9 @@ def image_elsewhere(folder: Path) -> None:
 
 # And what is an error even then:
 FATAL: dict[str, tuple[Damage, str]] = {
+    "a list for an image": (with_object([box(0, 0, 5, 5)], image_id=[3]), f"{A}: annotation 5: image_id is [3], allow"),
+    "a text for an image": (with_object([box(0, 0, 5, 5)], image_id="3"), f"{A}: annotation 5: image_id is '3', allow"),
+    "no annotation": (changed(lambda values: values["annotations"].append(8)), f"{A}: annotation 8: image_id is None"),
     "boxes alone": (
         changed(all_boxes),
         f"{A}: annotation 101: no segmentation; boxes (bbox) make no masks, allowed are",
@@ -652,3 +653,28 @@ def test_the_parts_of_a_file_are_read_one_by_one(tmp_path: Path) -> None:
         "b": (True, [(1.0, "1.0"), ({"c": [2]}, '{"c":[2]}')]),
         "d": (False, [(None, "null")]),
     }
+
+
+def test_a_background_is_no_object_however_it_is_written(folder: Path) -> None:
+    expected = {classes: drawn(folder, classes=classes).targets for classes in (None, "all")}
+    images = {name: np.asarray(Image.open(folder / name)) for name in NAMES}
+    for name in ("background", "Background", "_background_"):
+        make_coco(folder, [*scene(), thing(4, 5, [box(0, 0, 9, 9)])], images, {**CATEGORIES, 5: name})
+        for classes, targets in expected.items():
+            assert np.array_equal(drawn(folder, classes=classes).targets, targets)
+
+
+def test_an_id_may_be_written_with_a_point(folder: Path) -> None:
+    expected = drawn(folder).targets
+    changed(lambda values: [each.update(image_id=float(each["image_id"])) for each in values["annotations"]])(folder)
+    assert np.array_equal(drawn(folder).targets, expected)
+
+
+def test_images_found_by_their_last_part_alone_are_counted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    changed(lambda values: [each.update(file_name=f"val/{each['file_name']}") for each in values["images"][:2]])(folder)
+    opened(folder)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == (
+        "warning: 2 images of annotations.json are found by the last part of their file_name alone, as 'val/a.png' at "
+        "a.png"
+    )

@@ -1,6 +1,9 @@
 """Command `export_core` for labelling tools, and for the suspects."""
 
 import csv
+import json
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +64,10 @@ def made(folder: Path) -> Pairs:
     return core
 
 
-def write_classes() -> Pairs:
+def write_classes(classes: Sequence[PixelClass] = CLASSES, parameters: Mapping[str, Any] | None = None) -> Pairs:
     """A pool and its core whose masks are of two classes."""
-    layout = Layout(3, (SIZE, SIZE, 3), "uint8", len(CLASSES), "pixels")
-    attributes = {"classes": CLASSES, "parameters": {}}
+    layout = Layout(3, (SIZE, SIZE, 3), "uint8", len(classes), "pixels")
+    attributes = {"classes": classes, "parameters": parameters or {}}
     create(paths.POOL, layout, attributes)
     masks = np.stack([drawn(SIZE, SIZE, seed)[:, :, None] for seed in range(3)])
     finish(paths.POOL, write_shard(paths.POOL, layout, 0, Block(random_images(3), masks)))
@@ -131,22 +134,50 @@ def test_masks_of_classes_have_their_names_in_the_tools_and_their_numbers_in_fil
     ]
 
 
-def test_what_is_written_of_classes_is_read_again_as_the_same_masks(folder: Path) -> None:
-    core = write_classes()
-    names = ["00000002.png", "00000000.png"]
-    written = masks_of(core, names)
-    options: dict[str, Any] = {"classes": ["road", "car"], "image_size": 16, "test_share": 0.0}
-    for name, reader, more in (
-        ("files", "folder", {"mask_values": [7, 26], "ignore_value": 255}),
-        ("coco", "coco", {"masks": "annotations/instances_default.json"}),
-    ):
-        export_core.main([name, "--format", name])
-        source = open_source(dataset_options(reader, path=name, **options, **more), "train")
-        assert isinstance(source, TileSource)
-        assert [(each.name, each.color) for each in source.classes[:1]] == [("background", "#000000")]
-        read = source.draw(range(2)).targets[..., 0]
-        for (image, *_), mask in zip(source.origins.files, read, strict=True):
-            assert np.array_equal(mask, written[Path(image).name])
+SET_BY: dict[str, dict[str, Any]] = {
+    "values": {"mask_values": [7, 26], "ignore_value": 33},
+    "0 is a class": {"mask_values": [0, 26], "ignore_value": 7},
+    "0 is ignored": {"mask_values": [1, 2], "ignore_value": 0},
+    "colours": {"class_colors": ["#808080", "#804080"], "ignore_value": "#e0e0c0"},
+}
+
+
+@pytest.mark.parametrize("name", ["files", "coco"])
+@pytest.mark.parametrize("set_by", SET_BY.values(), ids=SET_BY)
+def test_what_is_written_of_classes_is_read_again_by_the_parameters_that_are_printed(
+    folder: Path, capsys: pytest.CaptureFixture[str], set_by: dict[str, Any], name: str
+) -> None:
+    colors = set_by.get("class_colors", ["#804080", "#00008e"])
+    values = set_by.get("mask_values") or [int(color[1:], 16) for color in colors]
+    classes = [CLASSES[0], *map(PixelClass, ["road", 'a "car"'], values, colors)]
+    made_by = {"name": "folder", "path": "photos", "classes": ["road", 'a "car"'], **set_by}
+    written = masks_of(write_classes(classes, made_by), ["00000002.png", "00000000.png"])
+    export_core.main(["out", "--format", name])
+    source = open_source(
+        dataset_options(**{**made_by, **printed_settings(capsys)}, image_size=16, test_share=0.0), "train"
+    )
+    assert isinstance(source, TileSource)
+    assert [each.name for each in source.classes] == [each.name for each in classes]
+    read = source.draw(range(2)).targets[..., 0]
+    for (image, *_), mask in zip(source.origins.files, read, strict=True):
+        assert np.array_equal(mask, written[Path(image).name])
+
+
+def test_masks_whose_value_was_0_are_read_again_as_they_are(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made_by: dict[str, Any] = {"name": "folder", "path": "photos", "mask_values": [0], "masks": "labels/*"}
+    core = write_core(random_images(3), random_masks(3), **made_by)
+    export_core.main(["out"])
+    settings = {**made_by, **printed_settings(capsys)}
+    found = read_again(settings.pop("path"), 3, **{key: settings[key] for key in settings if key != "name"})
+    assert np.array_equal(found.targets, core.read([0, 1, 2])[1])
+
+
+def printed_settings(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    """The parameters that the command says make the same pairs."""
+    line = capsys.readouterr().out.splitlines()[-1]
+    words = [word for word in shlex.split(line.removeprefix("read again by ")) if word != "-S"]
+    settings = (word.removeprefix("dataset.").split("=", 1) for word in words)
+    return {key: value if key in ("name", "path") else json.loads(value) for key, value in settings}
 
 
 @pytest.mark.parametrize("count", [None, 4, 2])

@@ -208,6 +208,48 @@ def test_number_0_of_a_palette_is_said_to_be_white(tmp_path: Path, capsys: pytes
     )
 
 
+@pytest.mark.parametrize(
+    "options", [{"mask_values": [1]}, {"classes": ["one", "two"]}, {"classes": ["two"], "mask_values": [2]}]
+)
+def test_palettes_in_which_a_number_has_two_colours_are_refused_or_warned_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: dict[str, Any]
+) -> None:
+    black, red, green = (0, 0, 0), (255, 0, 0), (0, 255, 0)
+    numbers = SHAPE * np.where(np.arange(SIZE) < SIZE // 2, 1, 2)
+    make_folder(tmp_path, dict.fromkeys(("a.png", "b.png", "c.png"), BRIGHT), {"c.png": numbers.astype(np.uint8)})
+    for name, colours in (("a.png", (black, red, green)), ("b.png", (black, red, green))):
+        in_palette(numbers, *colours).save(tmp_path / "masks" / name)
+    imported(tmp_path, **options)
+    in_palette(numbers, (9, 9, 9), green, red).save(tmp_path / "masks/b.png")
+    line = line_of(tmp_path, **options)
+    assert line.startswith("masks/b.png: a palette of its own, in which a class is #")
+    assert line.endswith(
+        "dataset.class_colors tells classes apart by their colours, dataset.strict=false by their numbers"
+    )
+    capsys.readouterr()
+    imported(tmp_path, strict=False, **options)
+    assert capsys.readouterr().err.count("warning: masks/b.png: a palette of its own") == 1
+
+
+def test_an_ignored_value_that_no_mask_holds_is_refused_or_warned_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_folder(tmp_path, {"a.png": COLOURS}, {"a.png": LABELS})
+    options: dict[str, Any] = {"classes": ["two", "three"], "mask_values": [2, 3]}
+    imported(tmp_path, ignore_value=1, **options)
+    said = "no mask of set train holds 33, which dataset.ignore_value names"
+    assert line_of(tmp_path, ignore_value=33, **options).startswith(f"{said}; dataset.ignore_value=null does without")
+    imported(tmp_path, ignore_value=33, strict=False, **options)
+    assert capsys.readouterr().err == f"warning: {said}\n"
+
+
+def test_the_share_of_ignored_pixels_is_counted(tmp_path: Path) -> None:
+    make_folder(tmp_path, {"a.png": COLOURS}, {"a.png": LABELS})
+    found = opened(tmp_path, classes=["two", "three"], mask_values=[2, 3], ignore_value=1)
+    block, seen = found.draw_and_see(range(1))
+    assert Tally.of(block, seen, found.classes).metrics()["ignored"] == pytest.approx((LABELS == 1).mean())
+
+
 # Files
 
 

@@ -13,8 +13,8 @@ from typing import Literal
 
 import numpy as np
 
-from stages.datasets.shared.classes import BACKGROUND, default_color
-from stages.datasets.shared.coco_file import Listed, by_name, lookup, read_coco, sections
+from stages.datasets.shared.classes import BACKGROUND, default_color, is_background
+from stages.datasets.shared.coco_file import Listed, by_name, is_path_of, lookup, read_coco, sections
 from stages.datasets.shared.decode import read_header
 from stages.datasets.shared.find import NOT_READ, LeftOut, find_files, warn
 from stages.datasets.shared.mask import Rule, Seen
@@ -156,6 +156,14 @@ def _image_of(listed: Sequence[Listed], name: str, pattern: str, left_out: LeftO
             faults[NOT_READ].append(label)
         else:
             faults[f"no such file among {pattern}"].append(label)
+    elsewhere = [
+        (image.name, path) for path, each in images.items() for image in each if not is_path_of(image.name, path)
+    ]
+    if elsewhere:
+        warn(
+            f"{len(elsewhere)} images of {name} are found by the last part of their file_name alone, as "
+            f"{shown(elsewhere[0][0])} at {elsewhere[0][1]}"
+        )
     shared = [path for path, each in images.items() if len(each) > 1]
     left_out.add(shared, f"several images of {name} have this file")
     if len(shared) == len(images):
@@ -175,7 +183,7 @@ def _classes(
 ) -> tuple[dict[int, int], list[PixelClass]]:
     """The value of the pixels of each category, 0 if it is not to be found, and the classes that they stand for."""
     if chosen is None:
-        return dict.fromkeys(categories, 1), []
+        return {number: int(not is_background(category)) for number, category in categories.items()}, []
     number_of: dict[str, int] = {}
     for number, category in sorted(categories.items()):
         if number_of.setdefault(category, number) != number:
@@ -183,8 +191,7 @@ def _classes(
             if strict:
                 raise UserError(f"{line}; dataset.strict=false takes them as one class")
             warn(f"{line}, and are taken as one class")
-    number_of.pop(BACKGROUND, None)
-    names = [each for each in (number_of if chosen == "all" else chosen) if each != BACKGROUND]
+    names = [each for each in (number_of if chosen == "all" else chosen) if not is_background(each)]
     unknown = [each for each in names if each not in number_of]
     if unknown:
         known = shorten(", ".join(number_of), 400, placeholder=" …")

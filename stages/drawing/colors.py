@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from stages.pairs.layout import GREY, IGNORED, MASK_THRESHOLD, PixelClass
+from stages.pairs.layout import GREYS, IGNORED, MASK_THRESHOLD, PixelClass, ignored_class
 
 
 def rgb(color: str) -> tuple[int, int, int]:
@@ -29,7 +29,7 @@ KINDS_OF_CLASSES = {
     "missed": KINDS["missed"],
     "in the wrong class": (204, 121, 167),  # reddish purple
     "rightly background": KINDS["rightly outside"],
-    "ignored": rgb(GREY),
+    "ignored": rgb(GREYS[0]),
 }
 OUTLINE = (240, 228, 66)
 
@@ -111,7 +111,7 @@ def as_classes(mask: np.ndarray, classes: Sequence[PixelClass]) -> np.ndarray:
     -------
     ndarray of uint8, shape (h, w, 3)
     """
-    palette = np.full((IGNORED + 1, 3), KINDS_OF_CLASSES["ignored"], np.uint8)
+    palette = np.full((IGNORED + 1, 3), rgb(ignored_class(classes).color), np.uint8)
     palette[: len(classes)] = [rgb(each.color) for each in classes]
     return np.asarray(palette[mask])
 

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from stages.drawing.colors import rgb
-from stages.pairs.layout import GREY, IGNORED, PixelClass, ignored_class
+from stages.pairs.layout import IGNORED, PixelClass, ignored_class
 from stages.pairs.tables import write_csv
 
 
@@ -43,7 +43,7 @@ def save_mask(mask: np.ndarray, path: Path, classes: Sequence[PixelClass]) -> No
     number_of = np.zeros(IGNORED + 1, np.uint8)
     number_of[[*range(len(classes)), IGNORED]] = numbers
     palette = np.zeros((IGNORED + 1, 3), np.uint8)
-    palette[numbers] = [*(rgb(each.color) for each in classes), rgb(GREY)]
+    palette[numbers] = [rgb(each.color) for each in (*classes, ignored_class(classes))]
     picture = Image.fromarray(number_of[mask]).convert("P")
     picture.putpalette(palette.tobytes())
     picture.save(path)

@@ -23,7 +23,7 @@ VERSION = 2
 SHARD_ROWS = 512
 CLASSES = 256
 IGNORED = 255  # in masks of classes: a pixel that neither trains nor counts
-GREY = "#808080"  # what such pixels are drawn in
+GREYS = ("#808080", "#c0c0c0", "#404040")  # what such pixels are drawn in: the first that no class has
 MASK_THRESHOLD = 0.5  # a pixel of a greater probability is predicted to belong to the mask
 # Noise does not compress and costs time in trying; masks shrink a hundredfold.
 COMPRESSION = {"images": "raw", "masks": "zstd", "labels": "raw"}
@@ -56,7 +56,10 @@ def own_name(name: str, classes: Iterable[PixelClass]) -> str:
 
 def ignored_class(classes: Iterable[PixelClass]) -> PixelClass:
     """What stands for ignored pixels beside some classes."""
-    return PixelClass(own_name("ignored", classes), IGNORED, GREY)
+    classes = [*classes]
+    taken = {each.color for each in classes}
+    grey = next((color for color in GREYS if color not in taken), GREYS[0])
+    return PixelClass(own_name("ignored", classes), IGNORED, grey)
 
 
 class Block(NamedTuple):

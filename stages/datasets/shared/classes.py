@@ -9,7 +9,7 @@ import numpy as np
 
 from stages.datasets.shared.decode import decode
 from stages.datasets.shared.find import examine
-from stages.datasets.shared.mask import BRIGHT, FEW_LABELS, MANY_LABELS, Seen, one_channel
+from stages.datasets.shared.mask import BRIGHT, FEW_LABELS, MANY_LABELS, Seen, one_channel, require_opaque
 from stages.datasets.shared.raster import Raster
 from stages.pairs.layout import IGNORED, PixelClass
 from stages.pipeline.errors import UserError
@@ -59,6 +59,12 @@ class ClassRule(NamedTuple):
         """
         raster = _decode_labels(path, page)
         numbers = _numbers(path, raster, self.by_color)
+        if raster.palette is not None and not self.by_color:
+            mask, seen = self.of(numbers, path)
+            held = [self.classes[int(place)].value for place in seen.values if place]
+            colors = [color_of(_packed(raster.palette[value])) for value in held]
+            # Other numbers than its own belong to the background as well, which has no colour for that.
+            return mask, seen._replace(palette=("",) * (len(seen.values) - len(held)) + tuple(colors))
         if self.by_color and raster.palette is None and raster.values.ndim == 2:
             # Labels among masks in colours would be background; a mask in colours that is black and white would not.
             known = {0, 0xFFFFFF, self.ignored, *(each.value for each in self.classes)}
@@ -112,7 +118,7 @@ def class_rule(options: DatasetParams, masks: Sequence[tuple[Path, int]]) -> Cla
     if options.classes == "all":
         by_color, classes = _classes_of(masks, ignored, options.strict)
     else:
-        names = [*options.classes]
+        names = [BACKGROUND if is_background(name) else name for name in options.classes]
         told = options.mask_values
         if options.class_colors is not None:
             told = [number_of(color) for color in options.class_colors]
@@ -130,6 +136,11 @@ def class_rule(options: DatasetParams, masks: Sequence[tuple[Path, int]]) -> Cla
         raise UserError(f"dataset.ignore_value is {options.ignore_value!r}, allowed is {allowed} the classes apart")
     complete = options.mask_values is None and options.class_colors is None
     return ClassRule(classes, by_color, ignored, complete)
+
+
+def is_background(name: str) -> bool:
+    """Whether a class is called the background, as LabelMe's ``_background_`` is, too."""
+    return name.strip("_ ").lower() == BACKGROUND
 
 
 def _ignored(options: DatasetParams) -> int | None:
@@ -243,6 +254,7 @@ def _numbers(path: Path, raster: Raster, by_color: bool) -> np.ndarray:
         if values.dtype != np.uint8:
             raise UserError(f"{path}: colours of {values.dtype}, allowed are those of 8 bits")
         colors = np.asarray(raster.palette)[values] if raster.palette is not None else values
+        require_opaque(path, colors)
         if colors.ndim == 2:  # grey, of which fewer bits may be stored
             return colors.astype(np.int64) * (0x010101 * (255 // raster.white))
         red, green, blue = (colors[:, :, channel].astype(np.int64) for channel in range(3))

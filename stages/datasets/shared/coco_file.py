@@ -101,13 +101,13 @@ def read_coco(folder: Path, name: str, left_out: LeftOut) -> tuple[list[Listed],
         elif key == "categories":
             categories = _categories(path, [value for value, _ in values])
         elif "images" in seen:
-            astray = [_named(name, value) for value, _ in values if not _add(value, images)]
+            astray = [_named(name, value) for value, _ in values if not _add(path, value, images)]
         else:
             early = [text for _, text in values]
         seen.add(key)
     if len(seen) < len(LISTS):
         raise UserError(f"{path}: no {' and no '.join(key for key in LISTS if key not in seen)}; is it a COCO file?")
-    astray += [_named(name, value) for value in map(json.loads, early) if not _add(value, images)]
+    astray += [_named(name, value) for value in map(json.loads, early) if not _add(path, value, images)]
     _check_objects(path, images.values(), categories)
     useless = [f"{name}: number {place} of the images" for place, image in enumerate(listed, 1) if image is None]
     left_out.add(useless, "an id, a file_name, a height or a width is missing, or makes no sense")
@@ -214,6 +214,12 @@ def lookup(name: str, files: Mapping[str, list[str]]) -> list[str]:
     return next((files[each] for each in (f"/{path}", str(path), path.name) if each in files), [])
 
 
+def is_path_of(name: str, path: str) -> bool:
+    """Whether the name of an image is the path of a file or an end of it, as far as it names folders at all."""
+    parts = PurePosixPath(unicodedata.normalize("NFC", name.replace("\\", "/"))).parts
+    return parts == PurePosixPath(unicodedata.normalize("NFC", path)).parts[-len(parts) :] or len(parts) == 1
+
+
 def _listed(value: Any) -> Listed | None:
     match value:
         case {
@@ -230,13 +236,20 @@ def _named(name: str, annotation: Any) -> str:
     return f"{name}: annotation {shown(annotation.get('id') if isinstance(annotation, dict) else annotation)}"
 
 
-def _add(annotation: Any, images: Mapping[int | str, Listed]) -> bool:
-    """Add an object, or what is wrong with it, to its image; False if there is no such image."""
-    match annotation:
-        case {"image_id": int() | str() as home} if home in images:
-            image = images[home]
-        case _:
-            return False
+def _add(path: Path, annotation: Any, images: Mapping[Any, Listed]) -> bool:
+    """Add an object, or what is wrong with it, to its image; False if there is no such image.
+
+    Raises
+    ------
+    UserError
+        If it does not tell its image: without it, a mask would lack an object, and nobody knows which.
+    """
+    home: Any = annotation.get("image_id") if isinstance(annotation, dict) else None
+    if not isinstance(home, int | float | str) or (home not in images and _has_twin(home, images)):
+        raise UserError(f"{_named(str(path), annotation)}: image_id is {shown(home)}, allowed is the id of an image")
+    if home not in images:
+        return False
+    image = images[home]  # also if 1 is written as 1.0
     number, category, crowd = (annotation.get(key) for key in ("id", "category_id", "iscrowd"))
     try:
         if not isinstance(category, int):
@@ -249,6 +262,11 @@ def _add(annotation: Any, images: Mapping[int | str, Listed]) -> bool:
     else:
         image.objects.append(Object(number, category, bool(crowd), runs, clipped))
     return True
+
+
+def _has_twin(number: float | str, images: Mapping[Any, Listed]) -> bool:
+    """Whether an image has that id as a text, or as a number."""
+    return str(number) in images or (isinstance(number, str) and number.isdecimal() and int(number) in images)
 
 
 def _categories(path: Path, values: Sequence[Any]) -> dict[int, str]:

@@ -144,12 +144,24 @@ def one_channel(path: Path, values: np.ndarray, lossy: bool = False) -> np.ndarr
             f"{path}: its colours are the same everywhere and its alpha channel is not, allowed are masks in black and "
             "white: save the alpha channel as an image of its own"
         )
+    require_opaque(path, values)
     if (colours != colours[:, :, :1]).any():
         raise UserError(
             f"{path}: a mask in colours, allowed is one channel, or several that are equal"
             + ("" if lossy else "; dataset.classes=all makes a class of each colour")
         )
     return colours[:, :, 0]
+
+
+def require_opaque(path: Path, values: np.ndarray) -> None:
+    """Raise if pixels (h, w, c) of a mask are transparent whose colour would still stand for something."""
+    if values.ndim == 3 and values.shape[2] == 4:
+        alpha = values[:, :, 3]
+        if (values[:, :, :3].any(axis=2) & (alpha < alpha.max())).any():
+            raise UserError(
+                f"{path}: transparent pixels that are not black, which may or may not belong to the mask; allowed are "
+                "opaque ones: save it without its alpha channel, as it is to be seen"
+            )
 
 
 def _is_black_and_white(raster: Raster) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from stages.datasets.shared.classes import BACKGROUND
+from stages.datasets.shared.classes import BACKGROUND, ClassRule, color_of
 from stages.datasets.shared.find import warn
 from stages.datasets.shared.mask import Rule, Seen
 from stages.datasets.shared.tiles import TileSource
@@ -26,8 +26,8 @@ class Tally:
     ----------
     pairs, empty, full : int
         Pairs; those without foreground; those without background.
-    foreground, pixels : int
-        Pixels of masks, or of classes other than the background; all of them.
+    foreground, pixels, ignored : int
+        Pixels of masks, or of classes other than the background; all that count; those that are ignored.
     classes : dict of str to int
         Pixels of each class by its name; none for masks of 0 and 1.
     files : dict of str to Seen
@@ -39,6 +39,7 @@ class Tally:
     full: int = 0
     foreground: int = 0
     pixels: int = 0
+    ignored: int = 0
     classes: dict[str, int] = field(default_factory=dict)
     files: dict[str, Seen] = field(default_factory=dict)
 
@@ -53,13 +54,21 @@ class Tally:
         empty, full = foreground == 0, (foreground == counted) & (counted > 0)
         held = np.bincount(masks.ravel(), minlength=IGNORED + 1).tolist() if classes else []
         named = {each.name: held[place] for place, each in enumerate(classes)}
+        pixels = int(counted.sum())
         return cls(
-            len(masks), int(empty.sum()), int(full.sum()), int(foreground.sum()), int(counted.sum()), named, files
+            pairs=len(masks),
+            empty=int(empty.sum()),
+            full=int(full.sum()),
+            foreground=int(foreground.sum()),
+            pixels=pixels,
+            ignored=masks.size - pixels,
+            classes=named,
+            files=files,
         )
 
     def add(self, other: "Tally") -> None:
         """Count other pairs, too."""
-        for name in ("pairs", "empty", "full", "foreground", "pixels"):
+        for name in ("pairs", "empty", "full", "foreground", "pixels", "ignored"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.classes |= {name: self.classes.get(name, 0) + count for name, count in other.classes.items()}
         self.files |= other.files
@@ -82,6 +91,7 @@ class Tally:
         share = self.foreground / max(1, self.pixels)
         figures: dict[str, Any] = {**counts, "foreground": share}
         if self.classes:
+            figures["ignored"] = self.ignored / max(1, self.pixels + self.ignored)
             figures["classes"] = {name: count / max(1, self.pixels) for name, count in self.classes.items()}
         if self.files:
             figures["masks"] = {
@@ -122,10 +132,14 @@ def require_sense(source: TileSource, tally: Tally, item: str, strict: bool) -> 
     files, rule = tally.files, source.rule
     if source.classes:
         _require_classes(tally.classes, item, strict)
+        _require_one_palette(files, range(1, len(source.classes)), strict)
+        if isinstance(rule, ClassRule):
+            _require_ignored(rule, tally.ignored, item, strict)
     elif isinstance(rule, Rule):
         _require_one_kind(files, rule)
         if rule.values is not None:
             _require_named(files, rule.values, item, strict)
+            _require_one_palette(files, rule.values, strict)
     for what, count in (
         ("foreground", sum(not seen.foreground for seen in files.values())),
         ("background", sum(seen.foreground == seen.pixels for seen in files.values())),
@@ -153,6 +167,33 @@ def _require_classes(pixels: Mapping[str, int], item: str, strict: bool) -> None
         if strict and item == "train":
             raise UserError(f"{line}; dataset.strict=false takes them so")
         warn(line)
+
+
+def _require_ignored(rule: ClassRule, pixels: int, item: str, strict: bool) -> None:
+    """Refuse an ignored value that no mask holds, or warn of it: what it should be would be background."""
+    if rule.ignored is not None and not pixels:
+        value = color_of(rule.ignored) if rule.by_color else rule.ignored
+        line = f"no mask of set {item} holds {value}, which dataset.ignore_value names"
+        if strict and item == "train":
+            raise UserError(f"{line}; dataset.ignore_value=null does without, dataset.strict=false takes them so")
+        warn(line)
+
+
+def _require_one_palette(files: Mapping[str, Seen], values: Sequence[int], strict: bool) -> None:
+    """Refuse values that have different colours in the palettes of two files, or warn of them."""
+    first: dict[float, tuple[str, str]] = {}
+    for name, seen in files.items():
+        for value, color in zip(seen.values, seen.palette, strict=False):
+            other, there = first.setdefault(value, (name, color))
+            if color != there and value in values:
+                line = (
+                    f"{name}: a palette of its own, in which a class is {color} that is {there} in that of {other}; "
+                    "dataset.class_colors tells classes apart by their colours"
+                )
+                if strict:
+                    raise UserError(f"{line}, dataset.strict=false by their numbers")
+                warn(line)
+                return
 
 
 def _require_one_kind(files: Mapping[str, Seen], rule: Rule) -> None:
