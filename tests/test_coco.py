@@ -678,3 +678,12 @@ def test_images_found_by_their_last_part_alone_are_counted(folder: Path, capsys:
         "warning: 2 images of annotations.json are found by the last part of their file_name alone, as 'val/a.png' at "
         "a.png"
     )
+
+
+def test_objects_without_a_pixel_are_counted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    expected = drawn(folder).targets
+    capsys.readouterr()
+    with_object([[3.1, 3.1, 3.2, 3.1, 3.2, 3.2]])(folder)
+    assert np.array_equal(drawn(folder).targets, expected)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: 1 objects cover no pixel: ")
