@@ -91,6 +91,7 @@ def settings_of(pairs: Pairs, options: argparse.Namespace) -> list[str]:
     }
     parameters = _parameters_of(pairs)
     changed = {name: value for name, value in settings.items() if parameters.get(name) != value}
+    changed["image_size"] = pairs.layout.image_shape[0]  # may have been another data set's default
     return [
         f"dataset.{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in changed.items()
     ]

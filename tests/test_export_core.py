@@ -145,6 +145,7 @@ def test_the_command_of_its_own_says_what_it_wrote_or_one_line(workspace: Path) 
     assert (refused.returncode, refused.stdout) == (1, "")
     assert re.fullmatch(r"export_core: data/core\.zarr: missing; .*\n", refused.stderr)
     write_core(random_images(2), rows=[1])
-    assert succeed(workspace, *command) == (
-        "export_core: 1 chosen pairs, 2 files in files\nread again by -S dataset.name=folder -S dataset.path=files\n"
-    )
+    assert succeed(workspace, *command).splitlines() == [
+        "export_core: 1 chosen pairs, 2 files in files",
+        "read again by -S dataset.name=folder -S dataset.path=files -S dataset.image_size=16",
+    ]

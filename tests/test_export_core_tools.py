@@ -153,9 +153,7 @@ def test_what_is_written_of_classes_is_read_again_by_the_parameters_that_are_pri
     made_by = {"name": "folder", "path": "photos", "classes": ["road", 'a "car"'], **set_by}
     written = masks_of(write_classes(classes, made_by), ["00000002.png", "00000000.png"])
     export_core.main(["out", "--format", name])
-    source = open_source(
-        dataset_options(**{**made_by, **printed_settings(capsys)}, image_size=16, test_share=0.0), "train"
-    )
+    source = open_source(dataset_options(**{**made_by, **printed_settings(capsys)}, test_share=0.0), "train")
     assert isinstance(source, TileSource)
     assert [each.name for each in source.classes] == [each.name for each in classes]
     read = source.draw(range(2)).targets[..., 0]
