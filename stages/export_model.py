@@ -36,7 +36,7 @@ OF_MASKS = {
     "use": "keras.utils.save_img(sys.argv[2], (predicted > 0.5) * 255.0, scale=False)",
 }
 OF_CLASSES = {
-    "what": "a mask of classes, each as its number",
+    "what": "a mask of classes, each as its place among them, 0 for the background",
     "target": " MASK",
     "use": "keras.utils.save_img(sys.argv[2], predicted.argmax(axis=2)[:, :, None], scale=False)",
 }
