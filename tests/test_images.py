@@ -206,7 +206,7 @@ MASKS: dict[str, tuple[str, Callable[[Path], object], list[int] | None]] = {
     "RGB": ("a.png", lambda path: save(path, np.dstack([SHAPE * np.uint8(255)] * 3)), None),
     "RGBA": (
         "a.png",
-        lambda path: save(path, np.dstack([SHAPE * np.uint8(255)] * 3 + [COLOURS[..., 0]])),
+        lambda path: save(path, np.dstack([SHAPE * np.uint8(255)] * 3 + [COLOURS[..., 0] | 1])),
         None,
     ),
     "labels": ("a.png", lambda path: save(path, LABELS), [2, 3]),

@@ -154,10 +154,10 @@ def one_channel(path: Path, values: np.ndarray, lossy: bool = False) -> np.ndarr
 
 
 def require_opaque(path: Path, values: np.ndarray) -> None:
-    """Raise if pixels (h, w, c) of a mask are transparent whose colour would still stand for something."""
+    """Raise if pixels (h, w, c) of a mask are not to be seen, while others are, and would still stand for something."""
     if values.ndim == 3 and values.shape[2] == 4:
-        alpha = values[:, :, 3]
-        if (values[:, :, :3].any(axis=2) & (alpha < alpha.max())).any():
+        hidden = values[:, :, 3] == 0
+        if (values[:, :, :3].any(axis=2) & hidden).any() and not hidden.all():
             raise UserError(
                 f"{path}: transparent pixels that are not black, which may or may not belong to the mask; allowed are "
                 "opaque ones: save it without its alpha channel, as it is to be seen"
