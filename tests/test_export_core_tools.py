@@ -156,6 +156,7 @@ def test_what_is_written_of_classes_is_read_again_by_the_parameters_that_are_pri
     source = open_source(dataset_options(**{**made_by, **printed_settings(capsys)}, test_share=0.0), "train")
     assert isinstance(source, TileSource)
     assert [each.name for each in source.classes] == [each.name for each in classes]
+    assert source.classes[0] == CLASSES[0]
     read = source.draw(range(2)).targets[..., 0]
     for (image, *_), mask in zip(source.origins.files, read, strict=True):
         assert np.array_equal(mask, written[Path(image).name])

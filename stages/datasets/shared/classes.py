@@ -59,19 +59,19 @@ class ClassRule(NamedTuple):
         """
         raster = _decode_labels(path, page)
         numbers = _numbers(path, raster, self.by_color)
-        if raster.palette is not None and not self.by_color:
-            mask, seen = self.of(numbers, path)
-            held = [self.classes[int(place)].value for place in seen.values if place]
-            colors = [color_of(_packed(raster.palette[value])) for value in held]
-            # Other numbers than its own belong to the background as well, which has no colour for that.
-            return mask, seen._replace(palette=("",) * (len(seen.values) - len(held)) + tuple(colors))
         if self.by_color and raster.palette is None and raster.values.ndim == 2:
             # Labels among masks in colours would be background; a mask in colours that is black and white would not.
             known = {0, 0xFFFFFF, self.ignored, *(each.value for each in self.classes)}
             labels = [number for number in np.unique(numbers).tolist() if number not in known]
             if labels:
                 raise self._unknown(path, labels)
-        return self.of(numbers, path)
+        mask, seen = self.of(numbers, path)
+        if raster.palette is not None and not self.by_color:
+            held = [self.classes[int(place)].value for place in seen.values if place]
+            colors = [color_of(_packed(raster.palette[value])) for value in held]
+            # Other numbers than its own belong to the background as well, which has no colour for that.
+            seen = seen._replace(palette=("",) * (len(seen.values) - len(held)) + tuple(colors))
+        return mask, seen
 
     def of(self, numbers: np.ndarray, path: Path) -> tuple[np.ndarray, Seen]:
         """The mask of what the pixels of a file hold, its values or the numbers of its colours, int64 (h, w)."""

@@ -153,9 +153,14 @@ def require_sense(source: TileSource, tally: Tally, item: str, strict: bool) -> 
             if source.classes:
                 held = f"the classes in them are {', '.join(key for key, pixels in tally.classes.items() if pixels)}"
             line = f"{count} of {len(files)} masks of set {item} are without {what}, as {name}; {held}"
-            if strict:
-                raise UserError(f"{line}; dataset.strict=false takes them so")
-            warn(line)
+            _refuse(line, "; dataset.strict=false takes them so", strict)
+
+
+def _refuse(line: str, way_out: str, strict: bool) -> None:
+    """Raise an error that names the way out; or, if not ``strict``, warn of what is wrong."""
+    if strict:
+        raise UserError(line + way_out)
+    warn(line)
 
 
 def _require_classes(pixels: Mapping[str, int], item: str, strict: bool) -> None:
@@ -164,9 +169,7 @@ def _require_classes(pixels: Mapping[str, int], item: str, strict: bool) -> None
     if missing:
         held = ", ".join(name for name, count in pixels.items() if count)
         line = f"no mask of set {item} holds {', '.join(missing)}; the classes in them are {held}"
-        if strict and item == "train":
-            raise UserError(f"{line}; dataset.strict=false takes them so")
-        warn(line)
+        _refuse(line, "; dataset.strict=false takes them so", strict and item == "train")
 
 
 def _require_ignored(rule: ClassRule, pixels: int, item: str, strict: bool) -> None:
@@ -174,9 +177,8 @@ def _require_ignored(rule: ClassRule, pixels: int, item: str, strict: bool) -> N
     if rule.ignored is not None and not pixels:
         value = color_of(rule.ignored) if rule.by_color else rule.ignored
         line = f"no mask of set {item} holds {value}, which dataset.ignore_value names"
-        if strict and item == "train":
-            raise UserError(f"{line}; dataset.ignore_value=null does without, dataset.strict=false takes them so")
-        warn(line)
+        way_out = "; dataset.ignore_value=null does without, dataset.strict=false takes them so"
+        _refuse(line, way_out, strict and item == "train")
 
 
 def _require_one_palette(files: Mapping[str, Seen], values: Sequence[int], strict: bool) -> None:
@@ -190,9 +192,7 @@ def _require_one_palette(files: Mapping[str, Seen], values: Sequence[int], stric
                     f"{name}: a palette of its own, in which a class is {color} that is {there} in that of {other}; "
                     "dataset.class_colors tells classes apart by their colours"
                 )
-                if strict:
-                    raise UserError(f"{line}, dataset.strict=false by their numbers")
-                warn(line)
+                _refuse(line, ", dataset.strict=false by their numbers", strict)
                 return
 
 
@@ -222,9 +222,7 @@ def _require_named(files: Mapping[str, Seen], named: Sequence[int], item: str, s
         )
         if len({value for value in found if value}) == 1:
             line += "; dataset.mask_values=null takes what is not 0"
-        if len(missing) == len(named) or (strict and item == "train"):
-            raise UserError(line)
-        warn(line)
+        _refuse(line, "", len(missing) == len(named) or (strict and item == "train"))
     for name, seen in files.items():
         colour = dict(zip(seen.values, seen.palette, strict=False)).get(0, "#000000")
         if 0 in named and colour != "#000000":
