@@ -7,9 +7,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from stages.learning.bounds import bound_by_test
-from stages.learning.figures import of_each_class, summarize
+from stages.learning.figures import distribution, of_each_class, shares_below, summarize
 from stages.learning.protocol import SHOWN
-from stages.learning.scores import FITS, ClassFit, Fit, distribution, score_of, shares_below
+from stages.learning.scores import FITS, ClassFit, Fit, score_of, shortfall
 from stages.learning.tensorflow import processor, set_up_tensorflow
 from stages.pairs.read import Pairs
 from stages.pairs.tables import lines_of, read_leaks, read_rows, with_origins, write_csv
@@ -23,7 +23,8 @@ from stages.pipeline.params import load
 from stages.pipeline.params.sections import Params
 from stages.pipeline.progress import Progress
 
-SUSPECT = ["row", "score", "judged_by"]
+SCORED = ["row", "score"]
+SUSPECT = ["row", "score", "shortfall", "judged_by"]
 JUDGES = ("core", "fold", "none")  # of a suspect: the core's network, one that learnt other folds, no network
 OUTPUTS = (paths.EVALUATE_METRICS, paths.SCORES_CURVE, paths.SUSPECTS, paths.TEST_SCORES, paths.WORST)
 
@@ -37,11 +38,11 @@ class Predictor(Protocol):
 
 
 class Rated(NamedTuple):
-    """Pairs, and how networks do on them: three arrays of shape (n,)."""
+    """Pairs, and how networks do on them: three arrays of shape (n,), see `stages.learning.scores.shortfall`."""
 
     rows: np.ndarray
     scores: np.ndarray
-    closeness: np.ndarray
+    shortfalls: np.ndarray
 
 
 class Table(NamedTuple):
@@ -104,9 +105,9 @@ def main() -> None:
         del fits
         _write_shares(curve, {name: each.scores for name, each in rated.items()})
         tested = _lowest_first(rated["test"])
-        write_csv(test_scores, *with_origins(SUSPECT[:2], lines_of(*tested), tested[0], test.origins()))
+        write_csv(test_scores, *with_origins(SCORED, lines_of(*tested), tested[0], test.origins()))
         suspected = _suspects(rated["rejected"], Rated(*(judged[name] for name in Rated._fields)), chosen)
-        lines = ((row, score, JUDGES[by]) for row, score, by in lines_of(*suspected))
+        lines = ((*values, JUDGES[by]) for *values, by in lines_of(*suspected))
         write_csv(suspects, *with_origins(SUSPECT, lines, suspected[0], pool.origins()))
         shown, doubted = tested[0][:SHOWN], suspected[0][:SHOWN][~np.isnan(suspected[1][:SHOWN])]
         np.savez_compressed(
@@ -186,7 +187,7 @@ def _figures(
     for name, of_kind in rows.items():
         begin, end = end, end + len(of_kind)
         fit = FITS[pool.layout.kind].from_table(table[begin:end])
-        rated[name] = each = Rated(of_kind, score(fit), fit.closeness())
+        rated[name] = each = Rated(of_kind, score(fit), shortfall(fit))
         figures[name] = summarize(fit, each.scores, params.bar, params.score_background)
         if name != "test" or not len(of_kind):
             continue
@@ -204,28 +205,30 @@ def _write_shares(path: Path, scores: Mapping[str, np.ndarray]) -> None:
     write_csv(path, list(columns), list(zip(*columns.values(), strict=True)))
 
 
-def _suspects(rejected: Rated, judged: Rated, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rejected and chosen rows with their scores and what judged them, see `JUDGES`, the lowest first.
+def _suspects(rejected: Rated, judged: Rated, chosen: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Rejected and chosen rows with their scores, shortfalls and what judged them, see `JUDGES`; wrong masks first.
 
-    Those are the pairs whose masks are often wrong. Of two judgements of a pair the better one counts: a network that
-    is not good enough is no proof against a mask. Chosen pairs that nothing judged come last, with NaN.
+    Those are the pairs that the networks contradict most. Of two judgements of a pair the one that contradicts it less
+    counts: a network that is sure of something else may err. Chosen pairs that nothing judged come last, with NaN.
     """
-    by = np.repeat(np.arange(2, dtype=np.uint8), [len(rejected.rows), len(judged.rows)])
-    rows, scores, closeness = map(np.concatenate, zip(rejected, judged, strict=True))
-    highest = np.lexsort((rows, by, closeness, scores))[::-1]
-    _, first = np.unique(rows[highest], return_index=True)
-    best = highest[np.sort(first)][::-1]
+    by = np.repeat(np.arange(2, dtype=np.int8), [len(rejected.rows), len(judged.rows)])
+    rows, scores, shortfalls = map(np.concatenate, zip(rejected, judged, strict=True))
+    least = np.lexsort((-rows, -by, -scores, shortfalls))
+    _, first = np.unique(rows[least], return_index=True)
+    best = least[np.sort(first)][::-1]
     others = chosen[~np.isin(chosen, rows)]
+    nothing = np.full(len(others), np.nan)
     return (
         np.concatenate([rows[best], others]),
-        np.concatenate([scores[best], np.full(len(others), np.nan)]),
-        np.concatenate([by[best], np.full(len(others), 2, np.uint8)]),
+        np.concatenate([scores[best], nothing]),
+        np.concatenate([shortfalls[best], nothing]),
+        np.concatenate([by[best], np.full(len(others), 2, np.int8)]),
     )
 
 
 def _lowest_first(rated: Rated) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and scores; closeness tells pairs of one score apart, since scores may have coarse steps."""
-    lowest = np.lexsort((rated.rows, rated.closeness, rated.scores))
+    """Rows and scores; of equal scores, which may have coarse steps, those first that are contradicted most."""
+    lowest = np.lexsort((rated.rows, -rated.shortfalls, rated.scores))
     return rated.rows[lowest], rated.scores[lowest]
 
 
@@ -245,8 +248,8 @@ def _read_verified(path: Path, count: int) -> dict[str, np.ndarray]:
 
 
 def _read_judged(path: Path, count: int) -> dict[str, np.ndarray]:
-    """What stage ``judge`` found, see `stages.judge.Judged`; a reader for `read_output`."""
-    return _read_columns(path, count, ("rows", "scores", "closeness"), ("pictured", "predictions"))
+    """What stage ``judge`` found, see `stages.judge`; a reader for `read_output`."""
+    return _read_columns(path, count, ("rows", "scores", "shortfalls"), ("pictured", "predictions"))
 
 
 def _read_columns(path: Path, count: int, *tables: Sequence[str]) -> dict[str, np.ndarray]:

@@ -113,7 +113,7 @@ def foresee(params: Params, measured: Measured, work: Work, workers: int) -> lis
     trained, predicted, pool = measured.trained, measured.predicted, measured.drawn["train"].layout.count
     pairs = sum(drawn.layout.count for drawn in measured.drawn.values())
     hashing = min(workers, cores())
-    folds = params.judge.folds
+    networks = params.judge.folds * params.judge.repeats
     test = trained.test if params.select.strategy == "pick_to_learn" else 0.0
     seed_steps = work.epochs * math.ceil(params.seed_training.count / params.seed_training.batch_size)
     selecting = (
@@ -122,7 +122,8 @@ def foresee(params: Params, measured: Measured, work: Work, workers: int) -> lis
         + work.rounds * trained.round
         + work.scored / PREDICTION_BATCH * trained.block
     )
-    judging = folds * params.judge.steps * trained.steps[JUDGED_AT_ONCE] + pool / PREDICTION_BATCH * trained.block
+    judging = networks * params.judge.steps * trained.steps[JUDGED_AT_ONCE]
+    judging += params.judge.repeats * pool / PREDICTION_BATCH * trained.block
     evaluated = pairs - work.verified
     core_bytes = work.core * measured.drawn["train"].pair_bytes
     return [
@@ -151,7 +152,7 @@ def foresee(params: Params, measured: Measured, work: Work, workers: int) -> lis
             work.factor,
         ),
         Outlook("judge", trained.start + judging, 1, trained.memory, 0)
-        if folds
+        if networks
         else Outlook("judge", measured.hashed.start, 1, measured.hashed.start_memory, 0),
         Outlook(
             "evaluate",

@@ -2,7 +2,8 @@
 
 A pair with a wrong mask fails, joins the core and is learnt, mask and all; the core's network then agrees with it. So
 the pool is parted into folds. For each a fresh network learns pairs drawn from the other folds, few of which are wrong,
-and is tested on its own. Tiles of one image stand in one fold.
+and is tested on its own. Tiles of one image stand in one fold. That is repeated with other folds, and of the judgements
+of a pair the better one counts: one network that is sure of something else may err, seldom do two of them.
 """
 
 from bisect import bisect_right
@@ -42,23 +43,23 @@ class Fold(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """What networks say of pairs that they did not learn.
+    """What networks say of pairs that they did not learn: of each pair the network that contradicts it least.
 
     Attributes
     ----------
-    rows : ndarray of int64, shape (n,)
-        The pairs.
-    scores, closeness : ndarray of float64, shape (n,)
-        As `stages.learning.protocol.Verified` has them.
+    scores, shortfalls : ndarray of float64, shape (n,)
+        As `stages.learning.protocol.Verified` has them; a shortfall is infinite where nothing is judged.
+    judge : ndarray of int64, shape (n,)
+        Number of that network.
     pictured : ndarray of int64, shape (m,)
-        Rows of chosen pairs, the worst of each fold among them.
+        Positions of chosen pairs, those that each network contradicts most among them.
     predictions : ndarray
         What is drawn of their predictions, see `stages.learning.predictor.Predictor.views`.
     """
 
-    rows: np.ndarray
     scores: np.ndarray
-    closeness: np.ndarray
+    shortfalls: np.ndarray
+    judge: np.ndarray
     pictured: np.ndarray
     predictions: np.ndarray
 
@@ -70,18 +71,26 @@ def main() -> None:
     chosen = read_output(paths.CORE_TABLE, read_rows, len(pool))
     excluded = read_rows(Path(params.select.exclude), len(pool), least=0)
     pairs = pool.in_order(np.setdiff1d(np.arange(len(pool)), excluded))
-    folds = part(pairs, params.judge.folds, params.training.seed)
+    folds = part(pairs, params.judge.folds, params.judge.repeats, params.training.seed)
     # TensorFlow takes seconds to start, and drawn pairs are not judged.
     machine = {"threads": set_up_training(), "processor": processor()} if folds else {}
     inputs = {"pool": pairs.digest, "excluded": str(excluded.tolist()), "core": digest(paths.CORE_TABLE)}
     with resumable("judge", params, inputs, machine) as saved, atomic(*OUTPUTS) as (judged, metrics):
         found = judge(pairs, np.isin(pairs.order, chosen), folds, params, saved)
         require_space(paths.JUDGED, sum(each.nbytes for each in found))
-        np.savez_compressed(judged, allow_pickle=False, **found._asdict())
+        np.savez_compressed(
+            judged,
+            allow_pickle=False,
+            rows=pairs.order[: len(found.scores)],
+            scores=found.scores,
+            shortfalls=found.shortfalls,
+            pictured=pairs.order[found.pictured],
+            predictions=found.predictions,
+        )
         write_json(
             metrics,
             {
-                "judged": len(found.rows),
+                "judged": len(found.scores),
                 "below_bar": int((found.scores < params.bar).sum()),
                 "pairs_trained": len(folds) * params.judge.steps * BATCH,
                 "seconds": saved.seconds(),
@@ -89,8 +98,8 @@ def main() -> None:
         )
 
 
-def part(pairs: Pairs, count: int, seed: int) -> list[Fold]:
-    """Part a pool into folds at random, by the images that its pairs come from.
+def part(pairs: Pairs, count: int, repeats: int, seed: int) -> list[Fold]:
+    """Part a pool into folds at random, some times anew, by the images that its pairs come from.
 
     Parameters
     ----------
@@ -98,6 +107,8 @@ def part(pairs: Pairs, count: int, seed: int) -> list[Fold]:
         The pool.
     count : int
         Number of folds; where there are fewer images, tiles of one image are parted, too.
+    repeats : int
+        How often.
     seed : int
         Of the draw.
 
@@ -113,8 +124,13 @@ def part(pairs: Pairs, count: int, seed: int) -> list[Fold]:
     units, unit_of = np.unique(images, return_inverse=True)
     if len(units) < count:
         units, unit_of = pairs.order, np.arange(len(pairs))
-    fold_of = np.random.default_rng(seed).permutation(np.arange(len(units)) % max(1, count))[unit_of]
-    return [Fold(np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)) for fold in range(count)]
+    draw = np.random.default_rng(seed)
+    parted = [draw.permutation(np.arange(len(units)) % max(1, count))[unit_of] for _ in range(repeats)]
+    return [
+        Fold(np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold))
+        for fold_of in parted
+        for fold in range(count)
+    ]
 
 
 def judge(pairs: Pairs, chosen: np.ndarray, folds: Sequence[Fold], params: Params, saved: Checkpoint) -> Judged:
@@ -130,8 +146,14 @@ def judge(pairs: Pairs, chosen: np.ndarray, folds: Sequence[Fold], params: Param
     UserError
         If training diverges.
     """
-    no_rows, no_values = np.empty(0, np.int64), np.empty(0)
-    found = Judged(no_rows, no_values, no_values, no_rows, np.empty((0, *pairs.layout.prediction_shape), np.float32))
+    count = len(pairs) if folds else 0
+    found = Judged(
+        scores=np.zeros(count),
+        shortfalls=np.full(count, np.inf),
+        judge=np.zeros(count, np.int64),
+        pictured=np.empty(0, np.int64),
+        predictions=np.empty((0, *pairs.layout.prediction_shape), np.float32),
+    )
     if not folds:
         return found
     from stages.learning.learner import Learner  # imports TensorFlow: bad input need not wait for that
@@ -159,10 +181,10 @@ def judge(pairs: Pairs, chosen: np.ndarray, folds: Sequence[Fold], params: Param
                 done += 1
             else:
                 block = fold.judged[-left:][:BLOCK]
-                found = _tested(found, learner, block)
+                _test(found, learner, block, number)
                 done += len(block)
             if done == ends[number]:
-                found = _pictured(found, learner, fold.judged[chosen[fold.judged]])
+                found = _pictured(found, learner, np.flatnonzero(chosen & (found.judge == number)))
             progress.show(done)
             saved.save_if_due(state)
         saved.save(state())
@@ -184,25 +206,21 @@ def _some(positions: np.ndarray, count: int, draw: np.random.Generator) -> list[
     return some
 
 
-def _tested(found: Judged, learner: "Learner", positions: np.ndarray) -> Judged:
-    """What is found so far, with what a network says of further pairs."""
-    scores, closeness, _ = learner.verify(positions)
-    return found._replace(
-        rows=np.concatenate([found.rows, learner.pairs.order[positions]]),
-        scores=np.concatenate([found.scores, scores]),
-        closeness=np.concatenate([found.closeness, closeness]),
-    )
+def _test(found: Judged, learner: "Learner", positions: np.ndarray, number: int) -> None:
+    """Enter what a network, by its number, says of some pairs that it contradicts less than those before it."""
+    scores, _, shortfalls, _ = learner.verify(positions)
+    better = shortfalls < found.shortfalls[positions]
+    entered = positions[better]
+    found.scores[entered], found.shortfalls[entered], found.judge[entered] = scores[better], shortfalls[better], number
 
 
 def _pictured(found: Judged, learner: "Learner", positions: np.ndarray) -> Judged:
-    """What is found so far, with the predictions of those pairs that fit worst among some."""
-    order = learner.pairs.order
-    asked = np.isin(found.rows, order[positions])
-    rows, scores, closeness = (column[asked] for column in found[:3])
-    worst = np.isin(order, rows[np.lexsort((rows, closeness, scores))[:SHOWN]])
+    """What is found so far, with the predictions of the pairs that the network contradicts most of those it judges."""
+    worst = np.sort(positions[np.argsort(-found.shortfalls[positions], kind="stable")[:SHOWN]])
+    kept = ~np.isin(found.pictured, worst)
     return found._replace(
-        pictured=np.concatenate([found.pictured, order[worst]]),
-        predictions=np.concatenate([found.predictions, learner.views(np.flatnonzero(worst))]),
+        pictured=np.concatenate([found.pictured[kept], worst]),
+        predictions=np.concatenate([found.predictions[kept], learner.views(worst)]),
     )
 
 

@@ -17,7 +17,6 @@ from stages.labelling.formats import FORMATS
 from stages.labelling.items import Export, Item, labels_of
 from stages.learning.new_images import Mapper, find_images, read_arguments
 from stages.learning.scores import tier
-from stages.pairs.layout import MASK_THRESHOLD
 from stages.pairs.tables import write_csv
 from stages.pipeline.entry import run
 from stages.pipeline.files import atomic
@@ -66,9 +65,12 @@ def main(words: list[str] | None = None) -> None:
 
 def _rank(mapper: Mapper, image: tuple[Path, str, bool]) -> tuple[Line, Mask | None]:
     """The line of an image, and its mask if that is wanted."""
+    from stages.learning.measures import expected_ious  # imports TensorFlow: bad input need not wait for that
+
     folder, path, with_mask = image
     mapped = mapper.map(folder, path)
-    found = expected_ious(mapped.probabilities)
+    found = expected_ious(mapped.probabilities[None]).numpy()
+    found = found[np.isfinite(found)]
     line = path, float(tier(found).mean()), float(found.mean()), float(foreground(mapped.probabilities).mean())
     return line, (mapped.mask.shape, zlib.compress(mapped.mask.tobytes())) if with_mask else None
 
@@ -84,35 +86,6 @@ def _items(lines: Sequence[Line], masks: Mapping[str, Mask]) -> Iterator[Item]:
 def foreground(probabilities: np.ndarray) -> np.ndarray:
     """Probability of each pixel not to be background; from (h, w, 1 or classes) to (h, w)."""
     return probabilities[:, :, 0] if probabilities.shape[2] == 1 else 1 - probabilities[:, :, 0]
-
-
-def expected_ious(probabilities: np.ndarray) -> np.ndarray:
-    """The IoU with the truth that probabilities lead to expect of their own mask, or of each class in it.
-
-    The quotient of the expected intersection and the expected union. Where nothing is found, one minus the greatest
-    probability: the pixels of an object stand or fall together, and the product over them, as if they did not, would
-    put every large empty image first.
-
-    Parameters
-    ----------
-    probabilities : ndarray of float, shape (h, w, 1 or classes)
-        Probability of each pixel to belong to the mask, or to each class, the background first.
-
-    Returns
-    -------
-    ndarray of float64, shape (n,)
-        In [0, 1]; one value for a mask of 0 and 1, and where no class is found.
-    """
-    given = np.asarray(probabilities, dtype=np.float64)
-    if given.shape[2] == 1:
-        masks = given > MASK_THRESHOLD
-    else:
-        masks = (given.argmax(axis=2)[:, :, None] == np.arange(given.shape[2]))[:, :, 1:]
-        given = given[:, :, 1:]
-    found, inside, everywhere = (np.sum(values, axis=(0, 1)) for values in (masks, given * masks, given))
-    if not found.any():
-        return np.array([1 - given.sum(axis=2).max()])
-    return np.asarray((inside / np.maximum(1, found + everywhere - inside))[found > 0])
 
 
 if __name__ == "__main__":

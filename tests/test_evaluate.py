@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from stages import audit, evaluate
 from stages.evaluate import JUDGES, Rated, _fit, _suspects, _tabulate
-from stages.learning.figures import of_each_class, summarize
+from stages.learning.figures import distribution, of_each_class, shares_below, summarize
 from stages.learning.predictor import Predictor
 from stages.learning.saving import load_network
 from stages.learning.scores import (
@@ -22,10 +22,8 @@ from stages.learning.scores import (
     LabelFit,
     MaskFit,
     PixelCounts,
-    distribution,
     hit_rate,
     score_of,
-    shares_below,
     tiered_iou,
 )
 from stages.pairs.layout import Origins, PixelClass
@@ -47,7 +45,8 @@ def counts(*pairs: tuple[float, float, float, float]) -> PixelCounts:
 def test_the_summary_of_three_pairs() -> None:
     mask = counts((90, 5, 5, 900), (50, 50, 0, 900), (0, 0, 0, 1000))
     soft = counts((80, 10, 15, 895), (50, 50, 0, 900), (0, 1, 0, 999))
-    summary = summarize(MaskFit(mask, soft, np.array([0.5, 0.25, 0.0])), tiered_iou(mask), bar=0.85)
+    fit = MaskFit(mask, np.ones(3), soft, np.array([0.5, 0.25, 0.0]))
+    summary = summarize(fit, tiered_iou(mask), bar=0.85)
     assert summary == {
         "pairs": 3,
         "score": pytest.approx((0.9 + 0.0 + 1.0) / 3),
@@ -124,7 +123,7 @@ def test_a_class_that_is_nowhere_has_no_figures_and_no_part_in_the_mean() -> Non
 
 def test_the_summary_of_no_pairs() -> None:
     empty = PixelCounts(*(np.zeros(0) for _ in range(4)))
-    assert summarize(MaskFit(empty, empty), np.zeros(0), bar=0.5) == {"pairs": 0}
+    assert summarize(MaskFit(empty), np.zeros(0), bar=0.5) == {"pairs": 0}
 
 
 def test_the_rows_of_a_core_are_read_in_their_order(tmp_path: Path) -> None:
@@ -190,14 +189,14 @@ class Counting:
             if self.stop_before is not None and block[0] >= self.stop_before:
                 raise KeyboardInterrupt
             self.asked.extend(block.astype(int).tolist())
-            yield MaskFit(PixelCounts(*[block] * 4), PixelCounts(*[block + 0.5] * 4), block)
+            yield MaskFit(PixelCounts(*[block] * 4), block, PixelCounts(*[block + 0.5] * 4), block)
 
 
 def test_an_interrupted_evaluation_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRAINCORE_CHECKPOINT_SECONDS", "0")
     (tmp_path / "straight").mkdir()
     first, second, undisturbed = ([Counting(), Counting(stop)] for stop in (6, None, None))
-    verified = {"rows": np.array([3, 8]), "fits": np.array([[3.0] * 9, [8.0] * 9])}
+    verified = {"rows": np.array([3, 8]), "fits": np.array([[3.0] * 10, [8.0] * 10])}
 
     def fitted(predictors: list[Counting], folder: Path) -> np.ndarray:
         rows = {"test": np.arange(7), "rejected": np.array([2, 3, 4, 5, 6, 7, 8, 9]), "chosen": np.array([1, 0])}
@@ -214,23 +213,24 @@ def test_an_interrupted_evaluation_goes_on_where_it_was(tmp_path: Path, monkeypa
     assert resumed[:, 0].tolist() == [*range(7), *range(2, 10), 1, 0]
 
 
-def test_suspects_are_all_pairs_with_the_lowest_score_first_and_what_judged_them() -> None:
-    rejected = Rated(np.array([2, 6, 9, 4]), np.array([0.75, 0.75, 0.0, 0.5]), np.array([0.8, 0.7, 0.9, 0.6]))
-    judged = Rated(np.array([5, 3, 2, 4]), np.array([0.25, 0.75, 1.0, 0.25]), np.array([0.1, 0.7, 1.0, 0.1]))
+def test_suspects_are_all_pairs_those_first_that_are_contradicted_most_and_what_judged_them() -> None:
+    rejected = Rated(np.array([2, 6, 9, 4]), np.array([0.75, 0.75, 0.0, 0.5]), np.array([0.2, 0.25, 0.9, 0.4]))
+    judged = Rated(np.array([5, 3, 2, 4]), np.array([0.25, 0.75, 1.0, 0.25]), np.array([0.75, 0.25, -0.5, 0.5]))
     core, fold, none = range(3)
     assert [JUDGES[core], JUDGES[fold], JUDGES[none]] == ["core", "fold", "none"]
     assert list(lines_of(*_suspects(rejected, judged, np.array([7, 5, 3, 1])))) == [
-        (9, 0.0, core),
-        (5, 0.25, fold),
-        (4, 0.5, core),  # the better judgement
-        (6, 0.75, core),
-        (3, 0.75, fold),
-        (2, 1.0, fold),
-        (7, None, none),
-        (1, None, none),
+        (9, 0.0, 0.9, core),
+        (5, 0.25, 0.75, fold),
+        (4, 0.5, 0.4, core),  # the better judgement
+        (6, 0.75, 0.25, core),
+        (3, 0.75, 0.25, fold),
+        (2, 1.0, -0.5, fold),
+        (7, None, None, none),
+        (1, None, None, none),
     ]
-    others = rejected._replace(rows=np.array([5, 3, 2, 8]))
-    assert next(lines_of(*_suspects(judged, others, np.array([2])))) == (4, 0.25, core)
+    hard = judged._replace(rows=np.array([5, 3, 2, 8]), shortfalls=np.zeros(4))
+    others = rejected._replace(rows=np.array([1, 6, 9, 4]), scores=np.full(4, 0.75))
+    assert next(lines_of(*_suspects(others, hard, np.array([2])))) == (9, 0.75, 0.9, core)  # the score is not the worst
 
 
 judgements = st.dictionaries(st.integers(0, 9), st.tuples(*[st.sampled_from([0.0, 0.5, 1.0])] * 2))
@@ -241,15 +241,16 @@ def test_suspects_are_in_the_order_of_the_better_of_their_judgements(
     rejected: dict[int, tuple[float, float]], judged: dict[int, tuple[float, float]], chosen: list[int]
 ) -> None:
     best = {
-        row: max((*table[row], by) for by, table in enumerate((rejected, judged)) if row in table)
+        row: min((table[row][1], -table[row][0], -by) for by, table in enumerate((rejected, judged)) if row in table)
         for row in {*rejected, *judged}
     }
-    lowest = [(row, best[row][0], best[row][2]) for row in sorted(best, key=lambda row: (best[row], row))]
+    worst = sorted(sorted(best), key=lambda row: best[row], reverse=True)
+    first = [(row, -best[row][1], best[row][0], -best[row][2]) for row in worst]
     both = [
         Rated(np.array([*table], np.int64), *np.array([*table.values()], float).reshape(-1, 2).T)
         for table in (rejected, judged)
     ]
-    expected = [*lowest, *((row, None, 2) for row in chosen if row not in best)]
+    expected = [*first, *((row, None, None, 2) for row in chosen if row not in best)]
     assert list(lines_of(*_suspects(both[0], both[1], np.array(chosen, np.int64)))) == expected
 
 
@@ -297,11 +298,11 @@ def stage(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def judged_of(rows: list[int], scores: list[float]) -> dict[str, np.ndarray]:
-    """What stage judge finds of some chosen pairs; it predicts nothing for them."""
+    """What stage judge finds of some chosen pairs, sure that they score 1; it predicts nothing for them."""
     return {
         "rows": np.array(rows, np.int64),
         "scores": np.array(scores, np.float64),
-        "closeness": np.array(scores, np.float64),
+        "shortfalls": 1 - np.array(scores, np.float64),
         "pictured": np.array(rows, np.int64),
         "predictions": np.zeros((len(rows), 16, 16, 1), np.float32),
     }
@@ -347,8 +348,9 @@ def test_chosen_pairs_stand_among_the_suspects_with_what_the_networks_say_that_d
     save_arrays(paths.JUDGED, judged_of([1, 3], [0.0, 1.0]))
     monkeypatch.setattr(evaluate, "SHOWN", 2)
     evaluate.main()
-    assert [line[:3] for line in read_csv(paths.SUSPECTS)[1:3]] == [["1", "0.0", "fold"], ["5", "0.0", "core"]]
-    assert ["3", "1.0", "fold"] in [line[:3] for line in read_csv(paths.SUSPECTS)]
+    judged = [[row, score, by] for row, score, _, by, *_ in read_csv(paths.SUSPECTS)]
+    assert judged[1:3] == [["1", "0.0", "fold"], ["5", "0.0", "core"]]
+    assert ["3", "1.0", "fold"] in judged
     worst = read_output(paths.WORST, read_arrays)
     assert worst["suspects_rows"].tolist() == [1, 5]
     found, of_core = worst["suspects_predictions"]
@@ -442,12 +444,12 @@ def test_suspects_are_written_with_their_files_the_worst_first(stage: Path) -> N
     (stage / "stages/none/pairs.csv").write_text("row\n4\n")
     evaluate.main()
     assert read_csv(paths.SUSPECTS) == [
-        ["row", "score", "judged_by", "file", "top", "left", "page"],
-        ["5", "0.0", "core", "images/5.png", "0", "5", "0"],
-        ["2", "0.0", "core", "images/2.png", "0", "2", "0"],
-        ["3", "0.0", "core", "images/3.png", "0", "3", "0"],
-        ["0", "1.1", "core", "images/0.png", "0", "0", "0"],
-        ["1", "", "none", "images/1.png", "0", "1", "0"],
+        ["row", "score", "shortfall", "judged_by", "file", "top", "left", "page"],
+        ["5", "0.0", "0.75", "core", "images/5.png", "0", "5", "0"],
+        ["2", "0.0", "0.5", "core", "images/2.png", "0", "2", "0"],
+        ["3", "0.0", "0.5", "core", "images/3.png", "0", "3", "0"],
+        ["0", "1.1", "0.0", "core", "images/0.png", "0", "0", "0"],
+        ["1", "", "", "none", "images/1.png", "0", "1", "0"],
     ]
     assert figures()["excluded"]["pairs"] == 1
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from stages import judge
 from stages.judge import Fold, part
+from stages.learning.protocol import Verified
 from stages.networks import residual_unet
 from stages.pairs.layout import Origins
 from stages.pairs.read import Pairs
@@ -49,7 +50,8 @@ def stage(workspace: Path, change: Change, monkeypatch: pytest.MonkeyPatch) -> P
     (workspace / "stages/none/pairs.csv").write_text("row\n")
     monkeypatch.setattr(judge, "set_up_training", lambda: 1)
     monkeypatch.setattr(residual_unet, "build", tiny.build)
-    change(**{"judge.folds": 2, "judge.steps": 30, "network.base_filters": 4, "training.learning_rate": 0.02})
+    small = {"network.base_filters": 4, "training.learning_rate": 0.02}
+    change(**{"judge.folds": 2, "judge.repeats": 1, "judge.steps": 30, **small})
     return workspace
 
 
@@ -62,15 +64,18 @@ def figures() -> dict[str, Any]:
     return values
 
 
-def test_a_wrong_mask_that_the_core_holds_scores_lowest(stage: Path) -> None:
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_a_wrong_mask_that_the_core_holds_is_contradicted_most(stage: Path, change: Change, repeats: int) -> None:
+    change(**{"judge.repeats": repeats})
     judge.main()
     arrays = found()
+    assert arrays["rows"][arrays["shortfalls"].argmax()] == WRONG
     scores = dict(zip(arrays["rows"].tolist(), arrays["scores"].tolist(), strict=True))
     assert sorted(scores) == list(range(COUNT))
     assert scores.pop(WRONG) == 0
     assert min(scores.values()) > 0.5
     assert (figures()["judged"], figures()["below_bar"] >= 1) == (COUNT, True)
-    assert figures()["pairs_trained"] == 2 * 30 * judge.BATCH
+    assert figures()["pairs_trained"] == repeats * 2 * 30 * judge.BATCH
     assert sorted(arrays["pictured"].tolist()) == CHOSEN
     predictions = dict(zip(arrays["pictured"].tolist(), arrays["predictions"], strict=True))
     right = 1 - Pairs(paths.POOL).read_rows(np.array([WRONG])).targets[0]
@@ -81,9 +86,9 @@ def test_pairs_that_are_left_out_are_neither_learnt_nor_judged(stage: Path, monk
     (stage / "stages/none/pairs.csv").write_text("row\n5\n7\n")
     parted: list[np.ndarray] = []
 
-    def watched(pairs: Pairs, count: int, seed: int) -> list[Fold]:
+    def watched(pairs: Pairs, count: int, repeats: int, seed: int) -> list[Fold]:
         parted.append(pairs.order)
-        return part(pairs, count, seed)
+        return part(pairs, count, repeats, seed)
 
     monkeypatch.setattr(judge, "part", watched)
     judge.main()
@@ -125,9 +130,34 @@ def test_without_folds_nothing_is_trained(stage: Path, change: Change, monkeypat
     assert (figures()["judged"], figures()["pairs_trained"]) == (0, 0)
 
 
-@given(st.integers(0, 12), st.lists(st.integers(0, 5), min_size=2, max_size=40), st.integers(2, 5))
-def test_folds_judge_each_pair_once_without_its_image(
-    tmp_path_factory: pytest.TempPathFactory, seed: int, images: list[int], count: int
+def test_of_two_judgements_the_one_counts_that_contradicts_the_mask_less(
+    stage: Path, change: Change, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from stages.learning.learner import Learner
+
+    said: list[tuple[list[int], Verified]] = []
+    verify = Learner.verify
+
+    def watched(self: Learner, positions: np.ndarray) -> Verified:
+        said.append((positions.tolist(), verify(self, positions)))
+        return said[-1][1]
+
+    monkeypatch.setattr(Learner, "verify", watched)
+    change(**{"judge.repeats": 3, "judge.steps": 4})
+    judge.main()
+    least: dict[int, tuple[float, float]] = {}
+    for positions, verified in said:
+        for row, *values in zip(positions, verified.shortfalls, verified.scores, strict=True):
+            least[row] = min(least.get(row, (np.inf, 0)), (values[0], values[1]), key=lambda each: each[0])
+    assert len(said) == 6
+    arrays = found()
+    kept = zip(arrays["shortfalls"], arrays["scores"], strict=True)
+    assert dict(zip(arrays["rows"].tolist(), kept, strict=True)) == least
+
+
+@given(st.integers(0, 12), st.lists(st.integers(0, 5), min_size=2, max_size=40), st.integers(2, 5), st.integers(1, 3))
+def test_folds_judge_each_pair_once_a_time_without_its_image(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, images: list[int], count: int, repeats: int
 ) -> None:
     origins = Origins([[f"{image}.png"] for image in range(6)], np.array([[image, 0, 0, 0] for image in images]))
     pairs = write_set(
@@ -137,11 +167,13 @@ def test_folds_judge_each_pair_once_without_its_image(
         with pytest.raises(
             UserError, match=rf"judge\.folds is {count}, allowed is at most {len(images)}, the pairs of"
         ):
-            part(pairs, count, seed)
+            part(pairs, count, repeats, seed)
         return
-    folds = part(pairs, count, seed)
-    assert len(folds) == count
-    assert sorted(row for fold in folds for row in fold.judged.tolist()) == list(range(len(images)))
+    folds = part(pairs, count, repeats, seed)
+    assert len(folds) == count * repeats
+    for start in range(0, len(folds), count):
+        judged_then = [row for fold in folds[start : start + count] for row in fold.judged.tolist()]
+        assert sorted(judged_then) == list(range(len(images)))
     of_tiles = len(set(images)) < count
     for fold in folds:
         learnt, judged = ({row if of_tiles else images[row] for row in rows.tolist()} for rows in fold)

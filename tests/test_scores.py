@@ -139,9 +139,9 @@ def test_a_class_is_hit_where_no_other_is_as_likely() -> None:
 
 
 def test_a_table_of_fits_tells_them_again() -> None:
-    masks = MaskFit(one(1, 2, 3, 4), one(0.5, 0.25, 3, 1), np.array([0.125]))
-    labels = LabelFit(np.array([0.5]), np.array([0.25]))
-    assert masks.table().tolist() == [[1, 2, 3, 4, 0.5, 0.25, 3, 1, 0.125]]
+    masks = MaskFit(one(1, 2, 3, 4), np.array([0.75]), one(0.5, 0.25, 3, 1), np.array([0.125]))
+    labels = LabelFit(np.array([0.5]), np.array([0.25]), np.array([0.375]))
+    assert masks.table().tolist() == [[1, 2, 3, 4, 0.75, 0.5, 0.25, 3, 1, 0.125]]
     assert MaskFit.from_table(masks.table()) == masks
     assert LabelFit.from_table(labels.table()) == labels
 
@@ -150,7 +150,8 @@ def classes(*pairs: tuple[list[int], list[int]], count: int = 3) -> ClassFit:
     """The fit of true and predicted classes of pixels."""
     truth, found = (np.eye(count)[np.array(part)] for part in zip(*pairs, strict=True))
     both = (truth * found).sum(axis=1)
-    return ClassFit(both, found.sum(axis=1) - both, truth.sum(axis=1) - both)
+    expected = np.linspace(0, 1, len(pairs))
+    return ClassFit(both, found.sum(axis=1) - both, truth.sum(axis=1) - both, expected)
 
 
 @pytest.mark.parametrize("name", MASK_SCORES)

@@ -66,7 +66,7 @@ def settings(
         precision=0.9,
         bar=bar,
         confidence=0.999,
-        suspect_below=0.0,
+        sets_aside=False,
         batch_size=BATCH,
         seeds=2,
         seed=seed,

@@ -6,18 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
+import tensorflow as tf
 from PIL import Image
 
 from stages import triage
 from stages.drawing import pictures
 from stages.labelling.formats import FORMATS
 from stages.learning import new_images
-from stages.learning.scores import PixelCounts, iou, tier
+from stages.learning.measures import expected_ious
+from stages.learning.scores import tier
 from stages.pipeline.errors import UserError
-from stages.triage import expected_ious
 from tests import pixelwise
 from tests.cores import BRIGHT, files_below, read_image, save_image, spotted, teach
 from tests.labelled import (
@@ -30,78 +28,6 @@ from tests.labelled import (
     read_label_studio,
     tags_of,
 )
-
-
-def expected_iou(given: np.ndarray) -> float:
-    """The mean of the classes that are found."""
-    return float(expected_ious(given).mean())
-
-
-def kinds_of(truth: np.ndarray, mask: np.ndarray) -> list[np.ndarray]:
-    """How much of each pixel is of each kind, if it belongs to the true mask with a probability."""
-    return [truth * mask, (1 - truth) * mask, truth * (1 - mask), (1 - truth) * (1 - mask)]
-
-
-@pytest.mark.parametrize(
-    ("probabilities", "expected"),
-    [
-        ([0.9, 0.8, 0.2, 0.1], (0.9 + 0.8) / (2 + 0.2 + 0.1)),
-        ([1.0, 0.6, 0.5, 0.0], (1.0 + 0.6) / (2 + 0.5)),
-        ([0.75, 0.75, 0.75, 0.75], 0.75),
-        ([0.51, 0.0, 0.0, 0.0], 0.51),
-        ([0.5, 0.25, 0.0, 0.0], 1 - 0.5),
-        ([0.0, 0.0, 0.0, 0.0], 1.0),
-        ([1.0, 1.0, 0.0, 0.0], 1.0),
-        ([0.1, 0.1, 0.1, 0.1], 0.9),
-    ],
-)
-def test_the_expected_iou_of_toys_by_hand(probabilities: list[float], expected: float) -> None:
-    for shape in ((2, 2, 1), (4, 1, 1), (1, 4, 1)):
-        assert expected_iou(np.reshape(probabilities, shape)) == pytest.approx(expected, abs=1e-12)
-
-
-def test_of_classes_the_expected_iou_is_the_mean_of_those_that_are_found() -> None:
-    of_pixels = [[[0.1, 0.9, 0.0], [0.2, 0.0, 0.8], [0.7, 0.3, 0.0]]]
-    assert expected_iou(np.array(of_pixels)) == pytest.approx((0.9 / 1.3 + 0.8 / 1) / 2)
-    nothing = [[[0.5, 0.3, 0.2], [0.9, 0.1, 0.0]]]
-    assert expected_iou(np.array(nothing)) == pytest.approx(0.5)
-
-
-probabilities = st.tuples(st.integers(1, 6), st.integers(1, 6), st.just(1)).flatmap(
-    lambda shape: arrays(np.float32, shape, elements=st.floats(0, 1, width=32))
-)
-
-
-@given(probabilities)
-def test_an_expected_iou_lies_between_0_and_1(given: np.ndarray) -> None:
-    assert 0 <= expected_iou(given) <= 1
-
-
-@given(probabilities)
-def test_an_expected_iou_is_the_iou_of_the_counts_that_are_expected(given: np.ndarray) -> None:
-    image = given.astype(np.float64)
-    mask = (image > 0.5).ravel().astype(float)
-    if mask.any():
-        expected = PixelCounts(*(np.array([kind.sum()]) for kind in kinds_of(image.ravel(), mask)))
-        assert expected_iou(image) == pytest.approx(iou(expected).item())
-    else:
-        assert expected_iou(image) == pytest.approx(1 - image.max(), abs=1e-12)
-
-
-@given(probabilities)
-def test_sure_probabilities_expect_to_be_right(given: np.ndarray) -> None:
-    assert expected_iou(np.rint(given)) == 1
-
-
-def test_a_large_image_in_which_nothing_is_found_is_not_the_worst_for_its_size() -> None:
-    empty = np.full((768, 768, 1), 1e-4, np.float32)
-    assert expected_iou(empty) == pytest.approx(1 - 1e-4)
-    unsure = empty.copy()
-    unsure[100:110, 100:110] = 0.45
-    assert expected_iou(unsure) == pytest.approx(0.55)
-    found = empty.copy()
-    found[100:110, 100:110] = 0.9
-    assert expected_iou(found) == pytest.approx(0.9 * 100 / (100 + 1e-4 * (768**2 - 100)))
 
 
 @pytest.fixture
@@ -152,7 +78,7 @@ def test_the_images_that_are_expected_to_be_worst_come_first(unsure: Path) -> No
     for line in lines:
         image = np.full((1, 20, 24), VALUES[line["file"]] / 255)
         probability = pixelwise.probabilities(image[0, :, :, None], GAIN)
-        expected = expected_iou(probability[:, :, None])
+        (expected,) = expected_ious(tf.constant(probability[None, :, :, None], tf.float32)).numpy()[0]
         assert float(line["expected_iou"]) == pytest.approx(expected, rel=1e-3)
         assert float(line["expected_score"]) == pytest.approx(tier(np.array(expected)).item())
         assert float(line["mean_probability"]) == pytest.approx(probability.mean(), rel=1e-4)

@@ -1,6 +1,6 @@
 """Figures of evaluated pairs, as they stand in ``metrics/evaluate.json``."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ from stages.learning.scores import (
     tiered_iou,
 )
 from stages.pairs.layout import PixelClass
+
+BINS = np.round(np.arange(0, 1.2, 0.1), 1)  # the steps of the tiered IoU; scores of other kinds fall between
 
 
 def summarize(fit: Fit, scores: np.ndarray, bar: float, background: bool = False) -> dict[str, Any]:
@@ -121,7 +123,7 @@ def of_each_class(fit: ClassFit, classes: Sequence[PixelClass], background: bool
         ``class_mean_iou`` over the classes that are in a true or a predicted mask; and ``classes``: of each the pairs
         that hold it, and IoU, Dice, precision and recall of its pixels, None where they are 0 of 0.
     """
-    hit, false, missed = (count.sum(axis=0) for count in fit)
+    hit, false, missed = (count.sum(axis=0) for count in fit[:3])
     pairs = (fit.true_positive + fit.false_negative > 0).sum(axis=0)
     with np.errstate(invalid="ignore"):
         overlap, precision, recall = hit / (hit + false + missed), hit / (hit + false), hit / (hit + missed)
@@ -141,3 +143,29 @@ def of_each_class(fit: ClassFit, classes: Sequence[PixelClass], background: bool
 
 def _or_none(value: Any) -> float | None:
     return float(value) if np.isfinite(value) else None
+
+
+def distribution(scores: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
+    """Count the pairs by score, as shares.
+
+    Parameters
+    ----------
+    scores : mapping of str to ndarray, shape (n,)
+        Scores of each kind of pairs; in [0, 1.1].
+
+    Returns
+    -------
+    dict of str to list of float
+        Columns of a table: score, the lower ends of steps of .1, and the shares of each kind.
+    """
+    columns: dict[str, list[float]] = {"score": BINS.tolist()}
+    for name, values in scores.items():
+        # A hair is added since .3 from a sum of floats may lie below the .3 of a step.
+        steps = np.clip(np.floor(values * 10 + 1e-9).astype(int), 0, len(BINS) - 1)
+        columns[name] = (np.bincount(steps, minlength=len(BINS)) / max(1, len(values))).tolist()
+    return columns
+
+
+def shares_below(scores: np.ndarray) -> list[float]:
+    """Shares of the pairs with a score below each of the steps of `distribution`; scores of shape (n,)."""
+    return [float(np.mean(scores < step - 1e-9)) for step in BINS]

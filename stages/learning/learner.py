@@ -15,7 +15,7 @@ from stages.learning.optimizers import Adam
 from stages.learning.predictor import Predictor, in_blocks
 from stages.learning.protocol import PREDICTION_BATCH, Epoch, Verified
 from stages.learning.saving import load_with_optimizer, save_network, variables_of
-from stages.learning.scores import score_of
+from stages.learning.scores import score_of, shortfall
 from stages.learning.statistics import BatchStatistics
 from stages.learning.tensorflow import precision_policy
 from stages.learning.training import TrainingStep
@@ -179,7 +179,7 @@ class Learner(Predictor):
 
     def verify(self, positions: Sequence[int] | np.ndarray) -> Verified:
         """Scores and fits of some pairs, bit for bit as the saved network gives them in stage ``evaluate``."""
-        parts = [(self._pair_score(fit), fit.closeness(), fit.table()) for fit in self.fits(positions)]
+        parts = [(self._pair_score(fit), fit.closeness(), shortfall(fit), fit.table()) for fit in self.fits(positions)]
         return Verified(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
     def renew(self) -> None:

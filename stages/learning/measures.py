@@ -20,11 +20,53 @@ def compare(targets: tf.Tensor, predicted: tf.Tensor) -> tf.Tensor:
 
 
 def measure(targets: tf.Tensor, predicted: tf.Tensor) -> list[tf.Tensor]:
-    """The result of `compare`; for masks of 0 and 1 also these sums of raw probabilities, and the spread of these."""
-    sums = [compare(targets, predicted)]
+    """The result of `compare`, and how close the prediction expects to be, float32 of shape (n,).
+
+    For masks of 0 and 1 also the sums of `compare` of raw probabilities, and the spread of these.
+    """
+    sums = compare(targets, predicted)
+    if predicted.shape.rank == 2:
+        return [sums, tf.reduce_sum(predicted**2, axis=1)]
     if predicted.shape[-1] > 1:
-        return sums
-    return [*sums, _count(targets, predicted), tf.math.reduce_std(predicted, axis=(1, 2))]
+        counted = tf.cast(targets != IGNORED, tf.float32)
+        return [sums, _mean_of_found(expected_ious(predicted * counted))]
+    spread = tf.math.reduce_std(predicted, axis=(1, 2))[:, 0]
+    return [sums, expected_ious(predicted)[:, 0], _count(targets, predicted), spread]
+
+
+def expected_ious(predicted: tf.Tensor) -> tf.Tensor:
+    """The IoU with the truth that probabilities lead to expect of their own mask, or of each class in it.
+
+    The quotient of the expected intersection and the expected union. Where nothing is found, one minus the greatest
+    probability: the pixels of an object stand or fall together, and the product over them, as if they did not, would
+    make every large empty image an unsure one.
+
+    Parameters
+    ----------
+    predicted : tf.Tensor of float32, shape (n, h, w, 1 or classes)
+        Probability of each pixel to belong to the mask, or to each class, the background first.
+
+    Returns
+    -------
+    tf.Tensor of float32, shape (n, m)
+        In [0, 1]; one value for a mask of 0 and 1, else one a class but the background, NaN where it is not found and
+        another one is.
+    """
+    if predicted.shape[-1] == 1:
+        masks = tf.cast(predicted > MASK_THRESHOLD, tf.float32)
+    else:
+        masks = tf.one_hot(tf.argmax(predicted, axis=-1), predicted.shape[-1])[..., 1:]
+        predicted = predicted[..., 1:]
+    found, inside, everywhere = (tf.reduce_sum(each, axis=(1, 2)) for each in (masks, predicted * masks, predicted))
+    none = 1 - tf.reduce_max(tf.reduce_sum(predicted, axis=3), axis=(1, 2))[:, None]
+    ious = tf.where(found > 0, inside / tf.maximum(1.0, found + everywhere - inside), np.nan)
+    return tf.where(tf.reduce_any(found > 0, axis=1, keepdims=True), ious, none)
+
+
+def _mean_of_found(values: tf.Tensor) -> tf.Tensor:
+    """Means over the values of each row that are no NaN; float32 of shape (n,)."""
+    found = tf.math.is_finite(values)
+    return tf.reduce_sum(tf.where(found, values, 0.0), axis=1) / tf.reduce_sum(tf.cast(found, tf.float32), axis=1)
 
 
 def _count(masks: tf.Tensor, predicted: tf.Tensor) -> tf.Tensor:
@@ -63,12 +105,14 @@ def as_fit(sums: Sequence[np.ndarray], pixels: int) -> Fit:
     arrays = [each.astype(np.float64) for each in sums]
     if arrays[0].ndim == 3:
         both, truth, predicted = np.moveaxis(arrays[0], 1, 0)
-        return ClassFit(both, predicted - both, truth - both)
-    if arrays[0].shape[1] == len(LabelFit._fields):
-        return LabelFit.from_table(arrays[0])
+        return ClassFit(both, predicted - both, truth - both, *arrays[1:2])
+    if arrays[0].shape[1] == 2:
+        return LabelFit(*arrays[0].T, *arrays[1:2])
+    counts = _as_counts(arrays[0], pixels)
     if len(arrays) == 1:
-        return MaskFit(_as_counts(arrays[0], pixels))
-    return MaskFit(_as_counts(arrays[0], pixels), _as_counts(arrays[1], pixels), arrays[2][:, 0])
+        return MaskFit(counts)
+    _, expected, soft, spread = arrays
+    return MaskFit(counts, expected, _as_counts(soft, pixels), spread)
 
 
 def _as_counts(sums: np.ndarray, pixels: int) -> PixelCounts:

@@ -26,12 +26,15 @@ class Verified(NamedTuple):
         In the score that the parameters name, which may have few steps.
     closeness : ndarray of float64, shape (n,)
         How close each prediction is, in [0, 1] and without steps.
+    shortfalls : ndarray of float64, shape (n,)
+        How much closer it expects to be, see `stages.learning.scores.shortfall`.
     fits : ndarray of float64, shape (n, m)
         All that any score is computed from.
     """
 
     scores: np.ndarray
     closeness: np.ndarray
+    shortfalls: np.ndarray
     fits: np.ndarray
 
 

@@ -4,11 +4,10 @@ Masks of classes have the scores of masks of 0 and 1 class by class, and of a pa
 classes that are in its true mask or in the predicted one; a pair without any class but the background scores 1.
 
 Scores are computed in float64 from counts, so that the steps of the tiered IoU fall where the formula puts them,
-whatever the precision and the device of the network. They lie between 0 and 1.1, the tiered IoU of equal masks: the
-distribution of scores, in `BINS`, relies on that.
+whatever the precision and the device of the network. They lie between 0 and 1.1, the tiered IoU of equal masks.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -34,6 +33,8 @@ class MaskFit(NamedTuple):
     ----------
     mask : PixelCounts
         Counts of the predicted mask, the pixels with a probability above 0.5.
+    expected : ndarray of float64, shape (n,), optional
+        The IoU that the probabilities lead to expect.
     soft : PixelCounts, optional
         Sums of the raw probabilities.
     spread : ndarray of float64, shape (n,), optional
@@ -42,20 +43,22 @@ class MaskFit(NamedTuple):
     """
 
     mask: PixelCounts
+    expected: np.ndarray | None = None
     soft: PixelCounts | None = None
     spread: np.ndarray | None = None
 
     def table(self) -> np.ndarray:
-        """A row a pair: float64 of shape (n, 9)."""
+        """A row a pair: float64 of shape (n, 10)."""
+        assert self.expected is not None
         assert self.soft is not None
         assert self.spread is not None
-        return np.stack([*self.mask, *self.soft, self.spread], axis=1)
+        return np.stack([*self.mask, self.expected, *self.soft, self.spread], axis=1)
 
     @classmethod
     def from_table(cls, table: np.ndarray) -> Self:
         """The fit that a `table` was made of."""
         columns = table.T
-        return cls(PixelCounts(*columns[:4]), PixelCounts(*columns[4:8]), columns[8])
+        return cls(PixelCounts(*columns[:4]), columns[4], PixelCounts(*columns[5:9]), columns[9])
 
     def closeness(self) -> np.ndarray:
         """The IoU; float64, shape (n,)."""
@@ -63,24 +66,31 @@ class MaskFit(NamedTuple):
 
 
 class ClassFit(NamedTuple):
-    """Pixels of each kind by pair and class, the background first: three arrays of float64, shape (n, classes)."""
+    """Pixels of each kind by pair and class, the background first: three arrays of float64, shape (n, classes).
+
+    And `expected`, float64 of shape (n,): the mean IoU of the classes found, without the background, that the
+    probabilities lead to expect.
+    """
 
     true_positive: np.ndarray
     false_positive: np.ndarray
     false_negative: np.ndarray
+    expected: np.ndarray | None = None
 
     def table(self) -> np.ndarray:
-        """A row a pair: float64 of shape (n, 3 · classes)."""
-        return np.concatenate(self, axis=1)
+        """A row a pair: float64 of shape (n, 3 · classes + 1)."""
+        assert self.expected is not None
+        return np.concatenate([*self[:3], self.expected[:, None]], axis=1)
 
     @classmethod
     def from_table(cls, table: np.ndarray) -> Self:
         """The fit that a `table` was made of."""
-        return cls(*np.split(table, 3, axis=1))
+        hit, false, missed = np.split(table[:, :-1], 3, axis=1)
+        return cls(hit, false, missed, table[:, -1])
 
     def ious(self) -> np.ndarray:
         """The IoU of each class; float64, shape (n, classes), NaN where it is in neither mask."""
-        union = sum(self)
+        union = self.true_positive + self.false_positive + self.false_negative
         return np.where(union > 0, self.true_positive / np.where(union > 0, union, 1), np.nan)
 
     def closeness(self) -> np.ndarray:
@@ -89,14 +99,19 @@ class ClassFit(NamedTuple):
 
 
 class LabelFit(NamedTuple):
-    """Probabilities of the true class and of the likeliest other one, in [0, 1]; float64, shape (n,) each."""
+    """Probabilities of the true class and of the likeliest other one, in [0, 1]; float64, shape (n,) each.
+
+    And `expected`, of the same kind: the probability of the true class that all probabilities lead to expect.
+    """
 
     true: np.ndarray
     other: np.ndarray
+    expected: np.ndarray | None = None
 
     def table(self) -> np.ndarray:
-        """A row a pair: float64 of shape (n, 2)."""
-        return np.stack(self, axis=1)
+        """A row a pair: float64 of shape (n, 3)."""
+        assert self.expected is not None
+        return np.stack([self.true, self.other, self.expected], axis=1)
 
     @classmethod
     def from_table(cls, table: np.ndarray) -> Self:
@@ -109,6 +124,18 @@ class LabelFit(NamedTuple):
 
 
 Fit = MaskFit | ClassFit | LabelFit
+
+
+def shortfall(fit: Fit) -> np.ndarray:
+    """How far predictions stay behind what they expect of themselves: float64, shape (n,), in [−1, 1].
+
+    Large where a network is sure of something else than what is true, near 0 or negative where it is unsure: so a
+    wrong mask is told from an image that is hard to predict.
+    """
+    assert fit.expected is not None
+    return np.asarray(fit.expected - fit.closeness())
+
+
 Score = Callable[[Fit], np.ndarray]
 FITS: dict[str, type[MaskFit] | type[ClassFit] | type[LabelFit]] = {
     "masks": MaskFit,
@@ -249,32 +276,3 @@ def score_of(name: str, background: bool = False) -> Score:
         return join(of_class(fit.ious()[:, 0 if background else 1 :]))
 
     return score
-
-
-BINS = np.round(np.arange(0, 1.2, 0.1), 1)  # the steps of the tiered IoU; scores of other kinds fall between
-
-
-def distribution(scores: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
-    """Count the pairs by score, as shares.
-
-    Parameters
-    ----------
-    scores : mapping of str to ndarray, shape (n,)
-        Scores of each kind of pairs; in [0, 1.1].
-
-    Returns
-    -------
-    dict of str to list of float
-        Columns of a table: score, the lower ends of steps of .1, and the shares of each kind.
-    """
-    columns: dict[str, list[float]] = {"score": BINS.tolist()}
-    for name, values in scores.items():
-        # A hair is added since .3 from a sum of floats may lie below the .3 of a step.
-        steps = np.clip(np.floor(values * 10 + 1e-9).astype(int), 0, len(BINS) - 1)
-        columns[name] = (np.bincount(steps, minlength=len(BINS)) / max(1, len(values))).tolist()
-    return columns
-
-
-def shares_below(scores: np.ndarray) -> list[float]:
-    """Shares of the pairs with a score below each of the steps of `distribution`; scores of shape (n,)."""
-    return [float(np.mean(scores < step - 1e-9)) for step in BINS]

@@ -10,11 +10,11 @@ import numpy as np
 from scipy.special import entr
 from sklearn.metrics import roc_auc_score
 
+from stages.learning.measures import expected_ious
 from stages.learning.predictor import Predictor
 from stages.learning.saving import load_network
 from stages.learning.scores import PixelCounts, tiered_iou
 from stages.pairs.read import Pairs
-from stages.triage import expected_ious
 
 TOGETHER = 100
 
@@ -27,11 +27,12 @@ def measure() -> list[str]:
     for start in range(0, len(test), TOGETHER):
         positions = range(start, min(start + TOGETHER, len(test)))
         masks = test.read(positions).targets
-        given = predictor.predict(positions)[..., 0].astype(np.float64)
+        predicted = predictor.predict(positions)
+        given = predicted[..., 0].astype(np.float64)
         found, true = given > 0.5, masks[..., 0] > 0
         kinds = (found & true, found & ~true, ~found & true, ~found & ~true)
         fails.append(tiered_iou(PixelCounts(*(kind.sum(axis=(1, 2)) for kind in kinds))) < bar)
-        expected.append(np.array([expected_ious(image[..., None]).mean() for image in given]))
+        expected.append(expected_ious(predicted).numpy()[:, 0])
         uncertain.append((entr(given) + entr(1 - given)).mean(axis=(1, 2)))
     failing = np.concatenate(fails)
     if failing.all() or not failing.any():
