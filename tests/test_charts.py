@@ -87,6 +87,19 @@ def test_a_heat_map_names_rows_columns_and_values(monkeypatch: pytest.MonkeyPatc
     assert {"x", "1", "y", "2"} <= {each.text for each in ElementTree.fromstring(svg).iter() if each.text}
 
 
+def test_intervals_have_a_labelled_line_each_as_long_as_they_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        vl_convert, "vegalite_to_png", lambda chart, vl_version, scale: vl_convert.vegalite_to_svg(chart, vl_version)
+    )
+    svg = str(
+        charts.intervals([("60, random", 30.0, 10.0), ("60, core", 10.0, 5.0), ("one run", 20.0, 0.0)], "Failures")
+    )
+    assert {"Failures", "60, random", "60, core", "one run"} <= set(texts(svg))
+    rules = [each for each in ElementTree.fromstring(svg).iter() if "rule" in each.get("aria-roledescription", "")]
+    lengths = [float(rule.attrib["x2"]) for rule in rules if "x2" in rule.attrib]
+    assert lengths == [lengths[0], lengths[0] / 2, 0]
+
+
 def test_the_script_of_the_page_stands_alone() -> None:
     script = charts.page_script()
     assert "window.vegaEmbed" in script

@@ -161,12 +161,40 @@ def test_a_study_is_written_as_a_table_in_two_places_and_a_figure_of_means(
     )
 
 
+def test_a_study_can_show_the_means_of_a_column_with_their_intervals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: dict[str, Any] = {}
+    monkeypatch.setattr(charts, "intervals", lambda values, title: drawn.update(values=values, title=title) or b"PNG")
+    table = {
+        "rows": {"order": "select.order_seed", "": "line"},
+        "columns": {"chosen": "select.selected", "score": "evaluate.test.score"},
+    }
+    study = Study.model_validate({"asks": "?", "common": [], "grids": [], "table": table, "intervals": "score"})
+    runs = {
+        "a": result(1, 0, 0.5, []),
+        "b": result(1, 0, 0.75, []),
+        "c": result(2, 0, 1.0, []),
+        "d": result(3, 0, None, []),
+    }
+    monkeypatch.chdir(tmp_path)
+    results.FOLDER.mkdir(parents=True)
+    tables.README.write_text("")
+    tables.write("small", study, {name: {**each, "line": "core"} for name, each in runs.items()}, DEFAULTS)
+    assert drawn == {
+        "values": [("1, core", 0.625, pytest.approx(1.588, abs=1e-3)), ("2, core", 1.0, 0.0)],
+        "title": "score: mean and 95 % interval",
+    }
+    assert (results.FOLDER / "small.png").read_bytes() == b"PNG"
+
+
 @pytest.mark.parametrize("name", DEFINED.studies)
 def test_every_table_of_the_project_s_studies_shows_parameters_and_metrics(name: str) -> None:
     table = DEFINED.studies[name].table
     for key in table.rows.values():
         *sections, last = key.split(".")
         assert key == "line" or last in (get(PARAMETERS, ".".join(sections)) if sections else PARAMETERS)
+    assert (DEFINED.studies[name].intervals or next(iter(table.columns))) in table.columns
     metrics = [column for column in table.columns.values() if column.split()[0] not in tables.COMPUTED]
     assert {column.split(".")[0] for column in metrics} <= runner.METRICS.keys()
 

@@ -45,6 +45,7 @@ PICTURE_STYLE = {
     "title": {"fontSize": 16, "fontWeight": "normal", "anchor": "start"},
 }
 CELL_WIDTH, CELL_HEIGHT = 120, 40
+LINE_HEIGHT = 26
 
 
 def line(
@@ -155,8 +156,6 @@ def heat_map(cells: Mapping[tuple[str, str], float], title: str) -> bytes:
     bytes
         A PNG picture.
     """
-    import vl_convert
-
     middle = (min(cells.values()) + max(cells.values())) / 2
     given = [
         {"row": row, "column": column, "value": value, "text": f"{value:.2g}"} for (row, column), value in cells.items()
@@ -175,10 +174,47 @@ def heat_map(cells: Mapping[tuple[str, str], float], title: str) -> bytes:
             {"mark": "rect", "encoding": {"color": colour}},
             {"mark": {"type": "text", "fontSize": 14}, "encoding": {"text": {"field": "text"}, "color": ink}},
         ],
-        "config": PICTURE_STYLE,
     }
-    picture: bytes = vl_convert.vegalite_to_png(chart, vl_version=VEGA_LITE, scale=1.5)
-    return picture
+    return _picture(chart)
+
+
+def intervals(values: Sequence[tuple[str, float, float]], title: str) -> bytes:
+    """Means and how far their intervals reach, each on a line of its own.
+
+    Parameters
+    ----------
+    values : sequence of (str, float, float)
+        Label, mean, and half the length of the interval; 0 where there is none. The parts of a label, between commas,
+        stay on one line.
+    title : str
+        Name of the values.
+
+    Returns
+    -------
+    bytes
+        A PNG picture.
+    """
+    given = [{"label": label, "mean": mean, "low": mean - reach, "high": mean + reach} for label, mean, reach in values]
+    place = {"field": "label", "type": "nominal", "sort": None, "title": None}
+    across = {"type": "quantitative", "title": None, "axis": {"grid": True, "tickCount": 8, "labelFlush": False}}
+    chart = {
+        "title": title,
+        "data": {"values": given},
+        "width": WIDTH,
+        "height": {"step": LINE_HEIGHT},
+        "encoding": {"y": place},
+        "layer": [
+            {
+                "mark": {"type": "rule", "color": COLOURS[0], "strokeWidth": 2},
+                "encoding": {"x": {"field": "low", **across}, "x2": {"field": "high"}},
+            },
+            {
+                "mark": {"type": "point", "color": COLOURS[0], "filled": True, "size": 80, "opacity": 1},
+                "encoding": {"x": {"field": "mean", **across}},
+            },
+        ],
+    }
+    return _picture(chart)
 
 
 _STYLES: dict[str, dict[str, Any]] = {
@@ -204,6 +240,14 @@ def _draw(chart: Mapping[str, Any]) -> str:
     sized = {"width": WIDTH, "height": HEIGHT, "config": PAGE_STYLE, **chart}
     svg: str = vl_convert.vegalite_to_svg(sized, vl_version=VEGA_LITE)
     return svg
+
+
+def _picture(chart: Mapping[str, Any]) -> bytes:
+    import vl_convert
+
+    styled = {"config": PICTURE_STYLE, **chart}
+    picture: bytes = vl_convert.vegalite_to_png(styled, vl_version=VEGA_LITE, scale=1.5)
+    return picture
 
 
 def page_script() -> str:

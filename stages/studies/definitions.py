@@ -80,13 +80,17 @@ class Figure(_Section):
 
 
 class Study(_Section):
-    """A question, the names of shared changes, the grids of runs that answer it, and the way to show their results."""
+    """A question, the names of shared changes, the grids of runs that answer it, and the way to show their results.
+
+    Its figure is a heat map, or shows the means of a column of its table with their ``intervals``.
+    """
 
     asks: str
     common: list[str]
     grids: list[Grid]
     table: Table
     figure: Figure | None = None
+    intervals: str | None = None
 
 
 class Definitions(_Section):

@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import sqrt
 from pathlib import Path
 from statistics import mean, stdev
@@ -38,6 +38,8 @@ def write(name: str, study: Study, results: Results, defaults: Mapping[str, Any]
     (FOLDER / f"{name}.md").write_text("\n".join([study.asks, "", *lines, ""]), encoding="utf-8")
     if study.figure:
         _draw(FOLDER / f"{name}.png", study.figure, results, defaults)
+    if study.intervals:
+        _draw_intervals(FOLDER / f"{name}.png", study.intervals, study.table, results, defaults)
     place = re.compile(rf"(<!-- study {name} -->\n).*?(<!-- end -->)", re.DOTALL)
     text = README.read_text(encoding="utf-8")
     README.write_text(place.sub(lambda match: match[1] + "\n".join(lines) + "\n" + match[2], text), encoding="utf-8")
@@ -100,9 +102,16 @@ def _cell(column: str, names: Iterable[str], results: Results) -> str:
     middle = mean(values)
     if len(values) == 1:
         return _show(middle)
-    reach = float(stdtrit(len(values) - 1, (1 + CONFIDENCE) / 2)) * stdev(values) / sqrt(len(values))
+    reach = _reach(values)
     cell = f"{_show(middle)} ± {_show(reach)}"
     return f"**{cell}**" if column.startswith("difference") and abs(middle) > reach else cell
+
+
+def _reach(values: Sequence[float]) -> float:
+    """Half the length of the interval of a mean, by Student's t; of one value 0."""
+    if len(values) == 1:
+        return 0.0
+    return float(stdtrit(len(values) - 1, (1 + CONFIDENCE) / 2)) * stdev(values) / sqrt(len(values))
 
 
 def _values(column: str, names: Iterable[str], results: Results) -> list[float]:
@@ -195,6 +204,14 @@ def _draw(path: Path, figure: Figure, results: Results, defaults: Mapping[str, A
             cells[_heading(figure.rows, row), _heading(figure.columns, column)] = mean(values)
     if cells:
         path.write_bytes(charts.heat_map(cells, figure.title))
+
+
+def _draw_intervals(path: Path, heading: str, table: Table, results: Results, defaults: Mapping[str, Any]) -> None:
+    found = []
+    for label, names in _groups(table.rows.values(), results, defaults).items():
+        if values := _values(table.columns[heading], names, results):
+            found.append((", ".join(label), mean(values), _reach(values)))
+    path.write_bytes(charts.intervals(found, f"{heading}: mean and 95 % interval"))
 
 
 def _heading(names: Iterable[str], values: Iterable[str]) -> str:
