@@ -234,17 +234,15 @@ def _painted(image: Listed, value_of: Mapping[int, int], with_classes: bool) -> 
 
 def _count_odd(folder: Path, images: Mapping[str, Listed], objects: Sequence[Painted]) -> None:
     """Say how many objects reach out of their images or cover no pixel, and in how many images classes overlap."""
-    clipped = [
-        f"{path}: annotation {shown(each.number)}" for path in images for each in images[path].objects if each.clipped
-    ]
-    if clipped:
-        warn(f"{len(clipped)} objects clipped, which reach out of their images: {folder / clipped[0]}")
-    empty = [
-        f"{path}: annotation {shown(each.number)}"
+    named = [
+        (f"{path}: annotation {shown(each.number)}", each, image)
         for path, image in images.items()
         for each in image.objects
-        if not count_pixels([each.runs], image.height, image.width)
     ]
+    clipped = [name for name, each, _ in named if each.clipped]
+    if clipped:
+        warn(f"{len(clipped)} objects clipped, which reach out of their images: {folder / clipped[0]}")
+    empty = [name for name, each, image in named if not count_pixels([each.runs], image.height, image.width)]
     if empty:
         warn(f"{len(empty)} objects cover no pixel: {folder / empty[0]}")
     places = zip(images.items(), objects, strict=True)
