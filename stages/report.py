@@ -107,10 +107,16 @@ def _draw_worst(folder: Path, sets: Mapping[str, Pairs]) -> None:
     for name, pairs in sets.items():
         rows, predictions = worst[f"{name}_rows"], worst[f"{name}_predictions"]
         lines = read_output(TABLES[name], partial(read_table, most=len(rows)))
-        titles = [f"row {line['row']}, score {float(line['score']):.2g}" for line in lines]
+        titles = [_title(line) for line in lines]
         if lines:
             picture = folder / f"worst_{name}.png"
             pictures.draw_predictions(picture, pairs.read(rows), predictions, titles, sets["suspects"].classes)
+
+
+def _title(line: Mapping[str, str]) -> str:
+    """What stands above a pair: its row, its score, and by how much that falls short, where the table says so."""
+    title = f"row {line['row']}, score {float(line['score']):.2g}"
+    return f"{title}, {float(line['shortfall']):.2f} short" if "shortfall" in line else title
 
 
 def _rows_of_core(core: Pairs, table: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:

@@ -13,6 +13,8 @@ import pytest
 import yaml
 
 from stages import report
+from stages.drawing import pictures
+from stages.evaluate import SUSPECT
 from stages.pairs.layout import Origins
 from stages.pairs.tables import HEADER, with_origins, write_csv
 from stages.pipeline import paths
@@ -41,7 +43,7 @@ def of_pool(count: int, chosen: int, size: int = 16, classes: int | None = None,
     write_csv(paths.CORE_TABLE, *with_origins(HEADER, lines, [line[0] for line in lines], origins))
     write_csv(report.TABLES["test"], ["row", "score"], [(row, row / 4) for row in range(4)])
     rejected = range(chosen, count)
-    write_csv(report.TABLES["suspects"], ["row", "score", "judged_by"], [(row, 0.5, "core") for row in rejected])
+    write_csv(report.TABLES["suspects"], SUSPECT, [(row, 0.5, 0.25, "core") for row in rejected])
     shape = (classes,) if classes else (size, size, 1)
     arrays: dict[str, np.ndarray] = {}
     for name, rows in (("test", np.arange(4)), ("suspects", np.array(rejected[:20], np.int64))):
@@ -230,6 +232,23 @@ def test_a_set_of_classes_is_reported(stage: Path, change: Change) -> None:
     assert {path.stem for path in paths.PICTURES.iterdir()} == {
         "pool", "chosen", "first_chosen", "core", "worst_test", "worst_suspects",
     }  # fmt: skip
+
+
+def test_the_worst_pairs_are_titled_with_their_scores_and_suspects_with_what_they_fall_short(
+    stage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    titled: dict[str, Sequence[str]] = {}
+    draw = pictures.draw_predictions
+
+    def watched(path: Path, block: Any, predictions: Any, titles: Sequence[str], *classes: Any) -> None:
+        titled[path.stem] = titles
+        draw(path, block, predictions, titles, *classes)
+
+    monkeypatch.setattr(pictures, "draw_predictions", watched)
+    of_pool(6, 4)
+    report.main()
+    assert titled["worst_suspects"] == ["row 4, score 0.5, 0.25 short", "row 5, score 0.5, 0.25 short"]
+    assert titled["worst_test"][1] == "row 1, score 0.25"
 
 
 def test_what_there_is_nothing_of_is_left_out(stage: Path) -> None:
