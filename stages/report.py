@@ -73,6 +73,7 @@ def main() -> None:
             "params": _flat(params),
             "core": _rows_of_core(core, table),
             "columns": [name for name in table[0] if name != "row"],
+            "suspect_below": params.suspect_below,
             "colors": {each.name: each.color for each in pool.classes},
             "kinds": [kind for kind in KINDS if kind in metrics["evaluate"]],
             "charts": _charts(params, metrics, table),

@@ -109,7 +109,7 @@ def _settings(params: Params) -> Settings:
         precision=params.precision,
         bar=params.bar,
         confidence=params.confidence,
-        sets_aside=params.select.on_suspect == "set_aside",
+        suspect_below=params.suspect_below,
         batch_size=params.select.batch_size,
         seeds=params.seed_training.count,
         seed=params.training.seed,

@@ -82,7 +82,7 @@ def settings_of(
     passes: Any = "until_certified" if max_passes > 1 else 1
     options = Options(scan_size=scan_size, max_epochs=max_epochs, passes=passes, max_passes=max(2, max_passes))
     budget = BudgetParams(count=1, epochs=1, steps=None, averaged=0.0)
-    return Settings(precision, bar, 0.999, False, batch_size, seeds, 0, budget, 0, options)
+    return Settings(precision, bar, 0.999, 0.0, batch_size, seeds, 0, budget, 0, options)
 
 
 def with_passes(settings: Settings, passes: int) -> Settings:

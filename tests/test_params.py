@@ -529,13 +529,17 @@ def test_a_network_that_began_fresh_is_not_retrained(change: Change) -> None:
         load("select")
 
 
-def test_suspects_are_set_aside_by_the_default_strategy_alone(change: Change) -> None:
+def test_suspects_are_set_aside_by_the_default_strategy_alone_and_not_by_hits(change: Change) -> None:
     change(**{"select.on_suspect": "set_aside"})
-    assert load("select").select.on_suspect == "set_aside"
+    params = load("select")
+    assert params.suspect_below == pytest.approx(params.bar / 2)
     change(**{"select.strategy": "first_failure"})
     with pytest.raises(
         UserError, match=r"select\.on_suspect is 'set_aside', allowed is keep, but for strategy pick_to_"
     ):
+        load("select")
+    change(**{"select.strategy": "pick_to_learn", "dataset.name": "fashion_mnist", "network.name": "cnn"})
+    with pytest.raises(UserError, match=r"allowed is keep, .* any score but hit_rate"):
         load("select")
 
 

@@ -68,7 +68,7 @@ def options(**changes: Any) -> SelectParams:
 def walk_of(pool: Pool, seeds: int) -> Walk:
     """A walk of the pool before its first step."""
     budget = BudgetParams(count=1, epochs=1, steps=None, averaged=0.0)
-    return start(pool, Settings(0.5, 0.5, 0.999, False, 1, seeds, 0, budget, 0, options=None))
+    return start(pool, Settings(0.5, 0.5, 0.999, 0.0, 1, seeds, 0, budget, 0, options=None))
 
 
 def test_by_default_it_is_walked_as_it_stands(folder: Path) -> None:

@@ -66,7 +66,7 @@ def settings(
         precision=0.9,
         bar=bar,
         confidence=0.999,
-        sets_aside=False,
+        suspect_below=0.0,
         batch_size=BATCH,
         seeds=2,
         seed=seed,

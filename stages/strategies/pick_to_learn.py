@@ -7,10 +7,9 @@ never chosen must change nothing: neither the core, nor its order, nor a weight.
 many pairs passed, draws depend on the core and the step alone, and the learner verifies pairs in full batches, so that
 the bits of a score do not depend on the pairs around it.
 
-With ``select.on_suspect`` a failing pair that the network contradicts, since it was sure of another mask, is set
-aside: it does not join the core, and each network to come tests it again. A right mask comes back as the network grows
-better, a wrong one stays. What is set aside in the end fails: it counts as chosen in the bound, and the certificate is
-about the others.
+With ``select.on_suspect`` a pair that fails far below the bar is set aside: it does not join the core, and each network
+to come tests it again. A right mask comes back as the network grows better, a wrong one stays. What is set aside in the
+end fails: it counts as chosen in the bound, and the certificate is about the others.
 """
 
 from collections.abc import Iterator
@@ -28,7 +27,6 @@ from stages.strategies.shared.state import Round
 from stages.strategies.shared.strategy import Pool, Settings
 
 MEMORY = 0.9  # of the running mean of the scores in training: about ten steps
-CONTRADICTED = 0.3  # how far the IoU stays behind what the network expects, where a mask is likelier wrong than hard
 
 
 class Options(Section):
@@ -66,6 +64,7 @@ def start(pool: Pool, settings: Settings) -> Picks:
         tested=len(chosen),
         seeds=sum(choice.score is None for choice in chosen),
         confidence=settings.confidence,
+        suspect_below=settings.suspect_below,
         running=settings.precision,
         core_before=len(chosen),
     )
@@ -125,17 +124,15 @@ def scan(learner: Learner, state: Picks, settings: Settings) -> None:
     """Test the next pairs, up to the failure that makes a round due; the scores behind it are thrown away."""
     learner.expect(state.queue)
     block = state.queue[:PREDICTION_BATCH]
-    scores, closeness, shortfalls, fits = learner.verify(block)
+    scores, closeness, _, fits = learner.verify(block)
     state.pairs_scored += len(block)
-    # What it contradicts is a wrong mask, or a right one that the network is not good enough for yet.
-    aside = (scores < settings.bar) & (shortfalls > CONTRADICTED) & settings.sets_aside
-    failures = np.flatnonzero((scores < settings.bar) & ~aside)
+    # What fails worse than that is a wrong mask, or a right one that the network is not good enough for yet.
+    failures = np.flatnonzero((scores < settings.bar) & (scores >= settings.suspect_below))
     room = len(block) if state.counting else settings.options.failures - len(state.failed)
     count = int(failures[room - 1]) + 1 if len(failures) >= room else len(block)
     tested = block[:count]
     state.scores[tested] = scores[:count]
     state.closeness[tested] = closeness[:count]
-    state.aside[tested] = aside[:count]
     if not state.fits.size:
         state.fits = np.empty((state.pool, fits.shape[1]))
     state.fits[tested] = fits[:count]

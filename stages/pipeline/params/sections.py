@@ -12,6 +12,7 @@ NOTHING = "stages/none"  # stands for a file or folder that is not there, since 
 MIN_RADIUS = 2
 MOST_CLASSES = 254  # beside the background; 255 stands for ignored pixels
 INT_MAX = 2**63 - 1
+FAR = 0.5  # share of the bar: what fails below it has a wrong mask rather than a hard one
 
 Interference = Literal["rectangle", "triangle", "none"]
 
@@ -203,9 +204,8 @@ class SelectParams(Section):
         description="folder with `core.csv`, `core.keras` and `core.json` of an earlier core to go on from"
     )
     on_suspect: Literal["keep", "set_aside"] = Field(
-        description="what `pick_to_learn` does with a failing pair whose IoU is .3 or more below what the network "
-        "expects of itself: `keep` learns it as any other, `set_aside` does not as long as that is so, since its mask "
-        "may be wrong"
+        description="what `pick_to_learn` does with a pair that fails by far, at less than half of the bar: `keep` "
+        "learns it as any other, `set_aside` does not as long as that is so: its mask may be wrong"
     )
     retrain: int = Field(
         ge=0,
@@ -278,3 +278,8 @@ class Params(Section):
     def bar(self) -> float:
         """The score below which a pair fails."""
         return self.precision * self.tolerance
+
+    @property
+    def suspect_below(self) -> float:
+        """The score below which a failing pair is set aside; 0 if none is."""
+        return FAR * self.bar if self.select.on_suspect == "set_aside" else 0.0

@@ -165,8 +165,9 @@ def _check_together(params: Params, choices: Choices) -> None:
     _check_source(data, choices.datasets[data.name].pairs)
     if network.path != NOTHING and network.name != "file":
         raise _refusal("network.path", network.path, f"{NOTHING}: network {network.name} comes from no file")
-    if select.on_suspect != "keep" and select.strategy != "pick_to_learn":
-        raise _refusal("select.on_suspect", select.on_suspect, "keep, but for strategy pick_to_learn")
+    if select.on_suspect != "keep" and (select.strategy != "pick_to_learn" or params.score == "hit_rate"):
+        allowed = "keep, but for strategy pick_to_learn, and there with any score but hit_rate, which has no low ones"
+        raise _refusal("select.on_suspect", select.on_suspect, allowed)
     if params.judge.folds == 1:
         raise _refusal("judge.folds", 1, "0 for none, or 2 and more")
     if choices.strategies[select.strategy].goal != "learn":

@@ -21,6 +21,8 @@ class Picks(State):
         Pairs that the core began with; they count neither as chosen nor as candidates in the bound.
     confidence : float
         Of the bound.
+    suspect_below : float
+        Pairs with a lower score are set aside.
     failed : list of int
         Positions that failed since the last round and joined the core.
     learning : bool
@@ -56,8 +58,6 @@ class Picks(State):
         How close the prediction of each pair was when it was tested last; 0 before.
     tested_with : ndarray of int64, shape (n,)
         Number of the network that each pair was tested with last; -1 before.
-    aside : ndarray of bool, shape (n,)
-        Whether each pair was set aside when it was tested last.
     fits : ndarray of float64, shape (n, m)
         How the prediction of each pair fitted then; none before the first.
     """
@@ -66,6 +66,7 @@ class Picks(State):
 
     seeds: int = 0
     confidence: float = 0.999
+    suspect_below: float = 0.0
     failed: list[int] = field(default_factory=list)
     learning: bool = False
     round_steps: int = 0
@@ -83,7 +84,6 @@ class Picks(State):
     queue: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64), compare=False)
     closeness: np.ndarray = field(default_factory=lambda: np.empty(0), compare=False)
     tested_with: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64), compare=False)
-    aside: np.ndarray = field(default_factory=lambda: np.empty(0, bool), compare=False)
     fits: np.ndarray = field(default_factory=lambda: np.empty((0, 0)), compare=False)
 
     def __post_init__(self) -> None:
@@ -91,7 +91,6 @@ class Picks(State):
         if not self.tested_with.size:
             self.tested_with = np.full(self.pool, -1)
             self.closeness = np.zeros(self.pool)
-            self.aside = np.zeros(self.pool, bool)
 
     def progress(self) -> Progress:
         """Pairs dealt with in the pass under way."""
@@ -133,8 +132,9 @@ class Picks(State):
         }
 
     def set_aside(self) -> np.ndarray:
-        """Positions of the pairs that wait, since the last network contradicts their masks."""
-        return np.setdiff1d(np.flatnonzero((self.tested_with == self.number) & self.aside), self.positions)
+        """Positions of the pairs that wait, since they failed by far under the last network."""
+        low = np.flatnonzero((self.tested_with == self.number) & (self.scores < self.suspect_below))
+        return np.setdiff1d(low, self.positions)
 
     def verified(self) -> tuple[np.ndarray, np.ndarray]:
         """The pairs that were tested with the last network."""

@@ -27,8 +27,8 @@ class Settings:
         A pair fails when its score is below it.
     confidence : float
         Of the bound on the share of fresh pairs that fail.
-    sets_aside : bool
-        Whether a failing pair that the network contradicts is set aside rather than learnt, by a strategy that can.
+    suspect_below : float
+        A pair with a lower score is set aside rather than learnt, by a strategy that can; 0 for none.
     batch_size : int
         Pairs of a training step.
     seeds : int
@@ -46,7 +46,7 @@ class Settings:
     precision: float
     bar: float
     confidence: float
-    sets_aside: bool
+    suspect_below: float
     batch_size: int
     seeds: int
     seed: int
