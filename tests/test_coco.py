@@ -687,3 +687,24 @@ def test_objects_without_a_pixel_are_counted(folder: Path, capsys: pytest.Captur
     assert np.array_equal(drawn(folder).targets, expected)
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("warning: 1 objects cover no pixel: ")
+
+
+@pytest.mark.parametrize("written", ["rows before columns", "half the size"])
+def test_objects_that_lie_elsewhere_than_their_boxes_say_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], written: str
+) -> None:
+    def polygon(left: int, top: int, right: int, bottom: int) -> list[float]:
+        points = np.array(box(left, top, right, bottom), float).reshape(-1, 2)
+        return (points[:, ::-1] if written == "rows before columns" else points / 2).ravel().tolist()
+
+    boxes = [(2, 14, 12, 28), (16, 2, 30, 8), (2, 20, 8, 30)]
+    right = [thing(1, 7, [box(*each)], bbox=[*each[:2], each[2] - each[0], each[3] - each[1]]) for each in boxes]
+    wrong = [{**each, "segmentation": [polygon(*corners)]} for each, corners in zip(right, boxes, strict=True)]
+    images = {"a.png": noise(SIZE, SIZE)}
+    drawn(make_coco(tmp_path / "right", right, images, CATEGORIES))
+    assert "bbox" not in capsys.readouterr().err
+    folder = make_coco(tmp_path / "wrong", wrong, images, CATEGORIES)
+    assert "3 of 3 objects lie elsewhere than their bbox says: " in refusal(folder)
+    drawn(folder, strict=False)
+    drawn(make_coco(tmp_path / "one", [*right[:2], wrong[2]], images, CATEGORIES))
+    assert "warning: 1 of 3 objects lie elsewhere than their bbox says" in capsys.readouterr().err

@@ -438,3 +438,138 @@ def test_a_tally_is_the_same_in_parts_and_restored(kinds: list[int], cut: int) -
         parts.add(Tally.restored(Tally.of(Block(block.images[part], block.targets[part]), files).plain()))
     assert parts == whole
     assert (whole.empty, whole.full) == (kinds.count(0), sum(kind > 1 for kind in kinds))
+
+
+def red(mask: np.ndarray) -> np.ndarray:
+    return np.stack([mask * np.uint8(255), np.zeros_like(mask, np.uint8), np.zeros_like(mask, np.uint8)], axis=2)
+
+
+@pytest.mark.parametrize("ending", ["gif", "png", "tif", "bmp"])
+def test_a_palette_whose_number_0_is_not_black_while_another_is_is_refused_with_advice_that_works(
+    tmp_path: Path, ending: str
+) -> None:
+    make_folder(tmp_path, {"a.png": BRIGHT}, {})
+    mask = tmp_path / f"masks/a.{ending}"
+    in_palette(~SHAPE, (255, 0, 0), (0, 0, 0)).save(mask)  # as Pillow orders the colours of a red mask
+    line = line_of(tmp_path)
+    assert "number 0 of its palette is #ff0000 and number 1 black: what is background?" in line
+    np.testing.assert_array_equal(imported(tmp_path, mask_values=[0]).targets[0, :, :, 0], SHAPE)
+    np.testing.assert_array_equal(imported(tmp_path, classes="all").targets[0, :, :, 0], SHAPE)
+
+
+HIDDEN_WHITE: dict[str, Write] = {
+    "in a palette": lambda path: in_palette(SHAPE, (255, 255, 255), (0, 0, 0)).save(path, transparency=0),
+    "in one bit": lambda path: Image.fromarray(~SHAPE).save(path, transparency=1),
+    "in alpha alone": lambda path: in_palette(SHAPE, *[(0, 0, 0)] * 2).save(path, transparency=bytes([0, 255])),
+}
+
+
+@pytest.mark.parametrize("write", HIDDEN_WHITE.values(), ids=HIDDEN_WHITE)
+def test_what_is_transparent_is_not_taken_for_white(tmp_path: Path, write: Write) -> None:
+    make_folder(tmp_path, {"a.png": BRIGHT}, {})
+    write(tmp_path / "masks/a.png")
+    reasons = "transparent pixels that are not black|a transparent grey|its colours are the same"
+    assert re.search(rf"masks/a\.png: ({reasons})", line_of(tmp_path))
+
+
+def of_two_scales(folder: Path) -> Path:
+    """Black and white masks, one of which a program has made small: 0 and 1 in one bit, 0 and 255 in eight."""
+    make_folder(folder, dict.fromkeys(("a.png", "b.png"), BRIGHT), {"b.png": BLACK_AND_WHITE})
+    save(folder / "masks/a.png", SHAPE)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"mask_threshold": 127}, {"mask_values": [255]}, {"classes": ["one"], "mask_values": [255]}, {"classes": "all"}],
+)
+def test_numbers_that_mean_other_greys_in_files_of_fewer_bits_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: dict[str, Any]
+) -> None:
+    of_two_scales(tmp_path)
+    line = line_of(tmp_path, **options)
+    assert "masks/a.png: its values are of 1 bit, those of masks/b.png of 8 bits" in line
+    imported(tmp_path, strict=False, **options)
+    assert "warning: masks/a.png: its values are of 1 bit" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [{}, {"mask_values": [1, 255]}, {"mask_threshold": 0}])
+def test_what_names_the_white_of_both_takes_it(tmp_path: Path, options: dict[str, Any]) -> None:
+    for mask in imported(of_two_scales(tmp_path), **options).targets[..., 0]:
+        np.testing.assert_array_equal(mask, SHAPE)
+
+
+def test_classes_in_files_of_two_and_of_one_bit_are_refused_also_where_they_share_a_number(tmp_path: Path) -> None:
+    make_folder(tmp_path, dict.fromkeys(("a.png", "b.png"), BRIGHT), {})
+    grey_png(tmp_path / "masks/a.png", 2, np.where(SHAPE, 3, np.arange(SIZE) % 3))
+    save(tmp_path / "masks/b.png", SHAPE)
+    assert "its values are of 2 bits, those of masks/b.png of 1 bit" in line_of(tmp_path, classes="all")
+
+
+def test_an_empty_mask_of_one_bit_beside_others_is_one_without_foreground(tmp_path: Path) -> None:
+    make_folder(tmp_path, dict.fromkeys(("a.png", "b.png"), BRIGHT), {"b.png": BLACK_AND_WHITE})
+    save(tmp_path / "masks/a.png", SHAPE & False)
+    masks = imported(tmp_path, mask_values=[255]).targets
+    assert masks.any(axis=(1, 2, 3)).tolist() == [False, True]
+
+
+def test_a_threshold_is_of_the_greys_of_a_palette(tmp_path: Path) -> None:
+    make_folder(tmp_path, {"a.png": BRIGHT}, {})
+    in_palette(np.where(SHAPE, 0, 1), (200, 200, 200), (0, 0, 0)).save(tmp_path / "masks/a.png")
+    np.testing.assert_array_equal(imported(tmp_path, mask_threshold=127).targets[0, :, :, 0], SHAPE)
+
+
+@pytest.mark.parametrize("third", [100, 128])
+def test_a_jpeg_of_three_levels_is_refused(tmp_path: Path, third: int) -> None:
+    mask = BLACK_AND_WHITE.copy()
+    mask[-8:, -8:] = third
+    make_folder(tmp_path, {"a.png": BRIGHT}, {})
+    Image.fromarray(mask).save(tmp_path / "masks/a.jpg", quality=95)
+    assert "a JPEG of many grey levels, allowed are black and white" in line_of(tmp_path)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_masks_of_numbered_objects_are_refused_with_advice_that_takes_all_of_them(tmp_path: Path, dtype: Any) -> None:
+    numbers = np.cumsum(SHAPE).reshape(SIZE, SIZE) * SHAPE
+    assert numbers.max() > 32
+    make_folder(tmp_path, {"a.png": BRIGHT}, {"a.png": numbers.astype(dtype)})
+    assert "are they the numbers of objects? dataset.mask_threshold=0 takes all of them" in line_of(tmp_path)
+    np.testing.assert_array_equal(imported(tmp_path, mask_threshold=0).targets[0, :, :, 0], SHAPE)
+
+
+def test_a_tiff_that_ends_before_its_pixels_do_is_refused(tmp_path: Path) -> None:
+    make_folder(tmp_path, {}, {"a.png": BLACK_AND_WHITE})
+    path = tmp_path / "images/a.tif"
+    tifffile.imwrite(path, noise(64, 64)[:SIZE, :SIZE], photometric="rgb", compression="jpeg")
+    path.write_bytes(path.read_bytes()[:-40])
+    assert "images/a.tif: broken image" in line_of(tmp_path)
+
+
+def test_a_picture_is_turned_by_exif_and_not_by_xmp(tmp_path: Path) -> None:
+    make_folder(tmp_path, {}, {"a.png": BLACK_AND_WHITE})
+    packet = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    Image.fromarray(BRIGHT).save(tmp_path / "images/a.jpg", quality=95, xmp=packet)
+    with Image.open(tmp_path / "images/a.jpg") as opened_by_pillow:
+        assert opened_by_pillow.getexif().get(274) == 6  # which goes by XMP as well
+    image = imported(tmp_path).images[0, :, :, 0]
+    assert image[SHAPE].min() > image[~SHAPE].max()
+
+
+def test_files_in_hidden_folders_are_skipped_unless_the_pattern_names_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("s/a.png", "s/.trash/b.png")
+    make_folder(tmp_path, dict.fromkeys(names, BRIGHT), dict.fromkeys(names, BLACK_AND_WHITE))
+    assert len(imported(tmp_path, images="images/**/*", masks="masks/**/*").images) == 1
+    assert "files skipped: " in capsys.readouterr().err
+    assert len(imported(tmp_path, images="images/s/.trash/*", masks="masks/s/.trash/*").images) == 1
+
+
+def test_a_linked_folder_that_a_pattern_would_pass_over_is_refused_with_a_pattern_that_follows(tmp_path: Path) -> None:
+    make_folder(tmp_path, {"s/a.png": BRIGHT}, {"s/a.png": BLACK_AND_WHITE})
+    for kind in ("images", "masks"):
+        save(tmp_path / "store" / kind / "b.png", BRIGHT if kind == "images" else BLACK_AND_WHITE)
+        (tmp_path / kind / "t").symlink_to(tmp_path / "store" / kind)
+    line = line_of(tmp_path, images="images/**/*", masks="masks/**/*")
+    assert re.search(r"images/t: a link to a folder, which \*\* does not follow; .* 'images/\*/\*'", line)
+    assert len(imported(tmp_path, images="images/*/*", masks="masks/*/*").images) == 2

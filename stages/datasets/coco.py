@@ -79,7 +79,7 @@ def source(options: DatasetParams, item: str) -> Coco:
     files, headers = files_of_side(item, files, headers, values, rule, left_out, options)
     images = {path: image_of[path] for (path,) in files}
     objects = [_painted(image, value_of, bool(classes)) for image in images.values()]
-    _count_odd(folder, images, objects)
+    _count_odd(left_out, images, objects)
     cut = Cut.of(options)
     layout, tiles = layout_of(item, headers, left_out, cut, options, classes)
     return Coco(folder, layout, Origins(files, tiles), left_out, cut, values, rule, classes, objects)
@@ -232,8 +232,15 @@ def _painted(image: Listed, value_of: Mapping[int, int], with_classes: bool) -> 
     return [(IGNORED if crowd else value, runs) for value, crowd, runs in drawn]
 
 
-def _count_odd(folder: Path, images: Mapping[str, Listed], objects: Sequence[Painted]) -> None:
-    """Say how many objects reach out of their images or cover no pixel, and in how many images classes overlap."""
+def _count_odd(left_out: LeftOut, images: Mapping[str, Listed], objects: Sequence[Painted]) -> None:
+    """Say how many objects reach out of their images or cover no pixel, and in how many images classes overlap.
+
+    Raises
+    ------
+    UserError
+        If ``strict``, and most objects lie elsewhere than their boxes say.
+    """
+    folder = left_out.folder
     named = [
         (f"{path}: annotation {shown(each.number)}", each, image)
         for path, image in images.items()
@@ -242,6 +249,15 @@ def _count_odd(folder: Path, images: Mapping[str, Listed], objects: Sequence[Pai
     clipped = [name for name, each, _ in named if each.clipped]
     if clipped:
         warn(f"{len(clipped)} objects clipped, which reach out of their images: {folder / clipped[0]}")
+    elsewhere = [name for name, each, _ in named if each.elsewhere]
+    if elsewhere:
+        line = f"{len(elsewhere)} of {len(named)} objects lie elsewhere than their bbox says: {folder / elsewhere[0]}"
+        if left_out.strict and 2 * len(elsewhere) > len(named):
+            raise UserError(
+                f"{line}; is y before x, the image of another size, or are runs row by row? dataset.strict=false takes "
+                "them so"
+            )
+        warn(line)
     empty = [name for name, each, image in named if not count_pixels([each.runs], image.height, image.width)]
     if empty:
         warn(f"{len(empty)} objects cover no pixel: {folder / empty[0]}")

@@ -9,7 +9,7 @@ import numpy as np
 
 from stages.datasets.shared.decode import decode
 from stages.datasets.shared.find import examine
-from stages.datasets.shared.mask import BRIGHT, FEW_LABELS, MANY_LABELS, Seen, one_channel, require_opaque
+from stages.datasets.shared.mask import BRIGHT, FEW_LABELS, MANY_LABELS, Seen, one_channel, require_opaque, scale_of
 from stages.datasets.shared.raster import Raster
 from stages.pairs.layout import IGNORED, PixelClass
 from stages.pipeline.errors import UserError
@@ -66,6 +66,8 @@ class ClassRule(NamedTuple):
             if labels:
                 raise self._unknown(path, labels)
         mask, seen = self.of(numbers, path)
+        if not self.by_color and numbers.any():
+            seen = seen._replace(kind=scale_of(raster))
         if raster.palette is not None and not self.by_color:
             held = [self.classes[int(place)].value for place in seen.values if place]
             colors = [color_of(_packed(raster.palette[value])) for value in held]

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from stages.datasets.shared.find import LeftOut
-from stages.datasets.shared.runs import NO_SEGMENTATION, count_pixels, encode, shown
+from stages.datasets.shared.runs import NO_SEGMENTATION, count_pixels, encode, lies_elsewhere, shown
 from stages.pipeline.errors import UserError
 from stages.pipeline.files import read_file
 
@@ -37,8 +37,8 @@ class Object(NamedTuple):
         Whether it is a region of many objects that nobody told apart.
     runs : bytes
         Its pixels, as `encode` gives them.
-    clipped : bool
-        Whether it reaches out of the image.
+    clipped, elsewhere : bool
+        Whether it reaches out of the image; whether it lies elsewhere than its box says.
     """
 
     number: Any
@@ -46,6 +46,7 @@ class Object(NamedTuple):
     crowd: bool
     runs: bytes
     clipped: bool
+    elsewhere: bool = False
 
 
 @dataclass
@@ -260,7 +261,8 @@ def _add(path: Path, annotation: Any, images: Mapping[Any, Listed]) -> bool:
     except UserError as error:
         image.fault = image.fault or f"annotation {shown(number)}: {error}"
     else:
-        image.objects.append(Object(number, category, bool(crowd), runs, clipped))
+        elsewhere = lies_elsewhere(runs, annotation.get("bbox"), image.height, image.width)
+        image.objects.append(Object(number, category, bool(crowd), runs, clipped, elsewhere))
     return True
 
 

@@ -151,10 +151,12 @@ def _require_still(path: Path, image: Any) -> None:
 
 
 def _orientation(image: Any, content: bytes) -> int:
-    if image.format == "PNG" and "exif" not in image.info and EXIF_OF_PNG not in content:
-        # Pillow would decode it whole in search of that.
-        return 1
-    found = image.getexif().get(ORIENTATION, 1)
+    """The orientation by EXIF, which viewers go by; Pillow's own reader goes by XMP as well."""
+    if image.format == "PNG" and "exif" not in image.info and EXIF_OF_PNG in content:
+        image.load()  # it stands behind the pixels
+    exif = _pillow().Exif()
+    exif.load(image.info.get("exif", b""))
+    found = exif.get(ORIENTATION, 1)
     return found if found in range(1, 9) else 1
 
 
@@ -185,8 +187,9 @@ def _decode_other(path: Path, kind: str, content: bytes) -> Raster:
         if kind == "PNG" and (mode == "P" or depth in GREY_DEPTHS):
             _by_open_cv(path, content)  # which refuses a file that lacks rows, where Pillow makes them of zeros
         if mode == "P":
-            palette = np.array(image.getpalette("RGBA" if "transparency" in image.info else "RGB"), np.uint8)
-            palette = palette.reshape(-1, 4 if "transparency" in image.info else 3)
+            channels = "RGBA" if "transparency" in image.info else "RGB"
+            image.apply_transparency()  # to the palette, which else is opaque
+            palette = np.array(image.getpalette(channels), np.uint8).reshape(-1, len(channels))
             numbers = np.asarray(image)
             if numbers.size and numbers.max() >= len(palette):
                 raise UserError(f"{path}: broken image: a colour that its palette has not")
@@ -194,6 +197,8 @@ def _decode_other(path: Path, kind: str, content: bytes) -> Raster:
         if kind == "PNG" and mode in ("1", "L") and depth in GREY_DEPTHS:
             white = 2**depth - 1
             grey = np.asarray(image).astype(np.uint8)
+            if "transparency" in image.info and grey.any():
+                raise UserError(f"{path}: a transparent grey of {depth} bits, allowed is one without")
             return Raster(upright(grey if depth == 1 else grey // (255 // white), orientation), white)
         if kind in ("GIF", "WEBP"):
             # The first chunk of a WebP tells how it is compressed, unless it is one for metadata.

@@ -3,6 +3,7 @@
 Paths start below the folder, have `/` on any system and are sorted; so the same files give the same rows anywhere.
 """
 
+import os
 import re
 import sys
 import unicodedata
@@ -17,6 +18,7 @@ from stages.datasets.shared.decode import ENDINGS
 from stages.datasets.shared.raster import Header
 from stages.pipeline.errors import UserError
 from stages.pipeline.machine import cores
+from stages.pipeline.stores import StoredPath
 
 FILES_AT_ONCE = 16  # of a thread, before it takes others
 READ = ", ".join(sorted(ENDINGS))
@@ -133,6 +135,9 @@ def find_files(folder: Path, pattern: str) -> Found:
         paths = [*folder.glob(pattern)]
     except (ValueError, NotImplementedError) as error:
         raise UserError(f"{pattern!r}: {error}; allowed are glob patterns below {folder}, as 'images/*.png'") from None
+    asked = Path(pattern).parts
+    if "**" in asked and not isinstance(folder, StoredPath):
+        _require_no_linked_folder(folder, asked)
     for path in paths:
         if path.is_symlink() and not path.exists():
             raise UserError(f"{path}: a link that leads nowhere")
@@ -144,9 +149,23 @@ def find_files(folder: Path, pattern: str) -> Found:
         name = path.relative_to(folder).as_posix()
         if is_image and not name.isprintable():
             raise UserError(f"{str(path)!a}: allowed are names of printable characters, in UTF-8")
-        part = found.hidden if is_image and path.name.startswith(".") else found.images if is_image else found.others
+        hidden = any(part.startswith(".") and part not in asked for part in Path(name).parts)
+        part = found.hidden if is_image and hidden else found.images if is_image else found.others
         part.append(name)
     return Found(*map(sorted, found))
+
+
+def _require_no_linked_folder(folder: Path, pattern: tuple[str, ...]) -> None:
+    """Raise if ``**``, which follows no links, passes over a folder that is one."""
+    before = folder.joinpath(*pattern[: pattern.index("**")])
+    for place, folders, _ in os.walk(before):
+        for linked in (Path(place, name) for name in sorted(folders)):
+            if not linked.is_symlink() or all(path.suffix.lower() not in ENDINGS for path in linked.rglob("*")):
+                continue
+            raise UserError(
+                f"{linked}: a link to a folder, which ** does not follow; a pattern with * for each folder does, as "
+                "'images/*/*'"
+            )
 
 
 def match(images: Sequence[str], masks: Sequence[str]) -> tuple[list[tuple[str, str]], list[str], list[str]]:

@@ -1,6 +1,6 @@
 """Read a mask from a file."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +18,8 @@ MANY_LABELS = 32  # and so are more than these
 BLURRED = 16  # how far JPEG moves most values from black or white, at the most
 BETWEEN = 64  # distance from black and white from which a value is neither
 FEW = 0.25  # share of such values
+SOLID = 5  # side of a square of such values that no edge has, but a third level
+NUMBERED = 0.9  # share of the numbers up to the greatest that an image of numbered objects has
 
 
 class Rule(NamedTuple):
@@ -58,7 +60,8 @@ class Seen(NamedTuple):
     palette : tuple of str
         Colours of the values, where they are numbers of a palette.
     kind : str
-        How a mask of one class tells it from 0: by "white", or by a value; empty where there is none or a rule says it.
+        How a mask of one class tells it from 0: by "white", or by a value; where a rule says it, on which scale the
+        file's values are, see `scale_of`. Empty where there is nothing but 0.
     """
 
     values: tuple[float, ...]
@@ -88,18 +91,26 @@ def read_mask(path: Path, rule: Rule = ONE_CLASS, page: int = 0) -> tuple[np.nda
     labels = one_channel(path, raster.values, raster.lossy)
     if not np.isfinite(labels).all():
         raise UserError(f"{path}: values that are not finite")
-    by_colour = rule.values is None and raster.palette is not None and _is_black_and_white(raster)
+    used = _used_colours(raster)
+    by_colour = False
+    if raster.palette is not None and rule.values is None:
+        require_opaque(path, raster.palette[raster.values])
+        by_colour = _is_black_and_white(used) or (rule.threshold is not None and _is_grey(used))
+        if not by_colour:
+            _require_black_first(path, used)
     if by_colour:
         labels = np.asarray(raster.palette)[:, 0][labels]
     values, many = _values(labels)
-    kind = ""
+    kind = scale_of(raster) if labels.any() else ""
     if rule.threshold is not None:
         mask = labels > rule.threshold
     elif rule.values is not None:
         if raster.lossy:
+            advice = f"dataset.mask_threshold={_middle(labels)} takes what is brighter"
+            if 0 in rule.values:
+                advice = "allowed for what is dark are formats that keep values, as PNG"
             raise UserError(
-                f"{path}: labels in a JPEG are blurred, which dataset.mask_values cannot tell apart; "
-                f"dataset.mask_threshold={_middle(labels)} takes what is brighter"
+                f"{path}: labels in a JPEG are blurred, which dataset.mask_values cannot tell apart; {advice}"
             )
         if raster.inverted:
             raise UserError(f"{path}: white is 0 in it, allowed for dataset.mask_values are labels as they are stored")
@@ -139,11 +150,6 @@ def one_channel(path: Path, values: np.ndarray, lossy: bool = False) -> np.ndarr
     if values.ndim == 2:
         return values
     colours = values[:, :, :3]
-    if values.shape[2] == 4 and (colours == colours[0, 0]).all() and (values[:, :, 3] != values[0, 0, 3]).any():
-        raise UserError(
-            f"{path}: its colours are the same everywhere and its alpha channel is not, allowed are masks in black and "
-            "white: save the alpha channel as an image of its own"
-        )
     require_opaque(path, values)
     if (colours != colours[:, :, :1]).any():
         raise UserError(
@@ -154,9 +160,17 @@ def one_channel(path: Path, values: np.ndarray, lossy: bool = False) -> np.ndarr
 
 
 def require_opaque(path: Path, values: np.ndarray) -> None:
-    """Raise if pixels (h, w, c) of a mask are not to be seen, while others are, and would still stand for something."""
+    """Raise if pixels (h, w, c) of a mask are not to be seen, while others are, and would still stand for something.
+
+    Also if nothing but alpha tells them apart.
+    """
     if values.ndim == 3 and values.shape[2] == 4:
-        hidden = values[:, :, 3] == 0
+        colours, hidden = values[:, :, :3], values[:, :, 3] == 0
+        if (colours == colours[0, 0]).all() and (values[:, :, 3] != values[0, 0, 3]).any():
+            raise UserError(
+                f"{path}: its colours are the same everywhere and its alpha channel is not, allowed are masks in black "
+                "and white: save the alpha channel as an image of its own"
+            )
         if (values[:, :, :3].any(axis=2) & hidden).any() and not hidden.all():
             raise UserError(
                 f"{path}: transparent pixels that are not black, which may or may not belong to the mask; allowed are "
@@ -164,10 +178,38 @@ def require_opaque(path: Path, values: np.ndarray) -> None:
             )
 
 
-def _is_black_and_white(raster: Raster) -> bool:
+def _used_colours(raster: Raster) -> dict[int, tuple[int, ...]]:
+    """The colours of a palette that an image uses, by their numbers."""
+    if raster.palette is None:
+        return {}
+    return {number: tuple(raster.palette[number, :3].tolist()) for number in np.unique(raster.values).tolist()}
+
+
+def _is_black_and_white(used: Mapping[int, tuple[int, ...]]) -> bool:
     """Tell whether an image with a palette is in black and white: then the colours count, and not their numbers."""
-    used = np.asarray(raster.palette)[np.unique(raster.values), :3]
-    return bool(np.isin(used.sum(axis=1, dtype=int), (0, 3 * 255)).all())
+    return all(sum(colour) in (0, 3 * 255) for colour in used.values())
+
+
+def _is_grey(used: Mapping[int, tuple[int, ...]]) -> bool:
+    return all(len(set(colour)) == 1 for colour in used.values())
+
+
+def _require_black_first(path: Path, used: Mapping[int, tuple[int, ...]]) -> None:
+    """Raise if black, which is the background where anything is, has another number than 0 in a palette."""
+    black = next((number for number, colour in used.items() if not any(colour)), 0)
+    if black and 0 in used:
+        raise UserError(
+            f"{path}: number 0 of its palette is #{bytes(used[0]).hex()} and number {black} black: what is background? "
+            "dataset.mask_values=[0] takes number 0 as the mask, dataset.classes=all goes by the colours"
+        )
+
+
+def scale_of(raster: Raster) -> str:
+    """The scale of a file's values, which says what number white has; empty for numbers of a palette's colours."""
+    if raster.palette is not None:
+        return "a palette of black and white" if _is_black_and_white(_used_colours(raster)) else ""
+    bits = int(raster.white).bit_length()
+    return f"{bits} bit{'s' if bits > 1 else ''}"
 
 
 def _kind(path: Path, values: Sequence[float], many: bool, raster: Raster) -> str:
@@ -185,7 +227,12 @@ def _kind(path: Path, values: Sequence[float], many: bool, raster: Raster) -> st
         return "1" if others[0] == 1 and raster.white > 1 else "white"
     shown = ", ".join(f"{value:g}" for value in others[:5]) + (", …" if len(others) > 5 else "")
     to_white = others[-1] in BRIGHT | {raster.white}
-    if len(others) > (FEW_LABELS if to_white else MANY_LABELS) or any(value != int(value) for value in others):
+    too_many = len(others) > (FEW_LABELS if to_white else MANY_LABELS)
+    if too_many and raster.palette is not None:
+        advice = "is it an image? Smoothed edges are read from masks in grey, without a palette"
+    elif too_many and not to_white and len(others) >= NUMBERED * others[-1]:
+        advice = "are they the numbers of objects? dataset.mask_threshold=0 takes all of them as the mask"
+    elif too_many or any(value != int(value) for value in others):
         advice = f"is it an image? dataset.mask_threshold={_middle(raster.values)} takes what is brighter as the mask"
     else:
         label = int(next((value for value in others if value > 0), others[0]))
@@ -205,7 +252,9 @@ def _require_two_levels(path: Path, labels: np.ndarray) -> None:
             f"{path}: a JPEG whose brightest value is {top}, allowed are black and white; "
             f"dataset.mask_threshold={top / 2:g} takes what is brighter as the mask"
         )
-    if np.median(distance) > BLURRED or (distance > BETWEEN).mean() > FEW:
+    between = (distance > BETWEEN).astype(np.uint8)
+    solid = open_cv().erode(between, np.ones((SOLID, SOLID), np.uint8), borderValue=0)
+    if np.median(distance) > BLURRED or between.mean() > FEW or solid.any():
         raise UserError(
             f"{path}: a JPEG of many grey levels, allowed are black and white; is it an image? "
             f"dataset.mask_threshold={_middle(labels)} takes what is brighter as the mask"

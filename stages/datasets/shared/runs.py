@@ -20,6 +20,7 @@ from stages.pipeline.errors import UserError
 # Digits that others follow have a bit more: P to o. COCO's own reader runs over the end where the last one is such.
 COMPRESSED = re.compile(r"(?:[P-o]{0,5}[0-O])+")
 Painted = Sequence[tuple[int, bytes]]  # values and runs of objects, of which later ones lie on top
+APART, APART_SHARE = 3, 0.25  # pixels, or share of a side, between the corners of an object's box and its pixels
 NO_SEGMENTATION = "no segmentation; boxes (bbox) make no masks, allowed are polygons and run-length encodings"
 
 
@@ -70,6 +71,17 @@ def counts_of(runs: bytes) -> np.ndarray:
 def count_pixels(objects: Sequence[bytes], height: int, width: int) -> int:
     """The number of pixels of an image that one or more objects cover."""
     return int(cocoapi.area(cocoapi.merge([{"size": [height, width], "counts": runs} for runs in objects])))
+
+
+def lies_elsewhere(runs: bytes, box: Any, height: int, width: int) -> bool:
+    """Whether an object lies elsewhere than its box says, if that is one: [x, y, width, height]."""
+    if not (isinstance(box, list) and len(box) == 4 and set(map(type, box)) <= {int, float} and min(box[2:]) > 0):
+        return False
+    corners = [
+        np.array([x, y, x + across, y + down])
+        for x, y, across, down in (box, cocoapi.toBbox({"size": [height, width], "counts": runs}))
+    ]
+    return bool(np.abs(corners[0] - corners[1]).max() > max(APART, APART_SHARE * max(box[2:])))
 
 
 def overlap(objects: Painted, height: int, width: int) -> bool:

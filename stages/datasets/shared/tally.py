@@ -1,5 +1,6 @@
 """A tally of what the masks of a set hold, and the faults that only all of them together show."""
 
+import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,6 +17,7 @@ from stages.pipeline.errors import UserError
 
 MOST = 0.98  # share of the files of a folder that may be without foreground, or without background
 SHOWN = 12  # values that a line names
+SCALED = {"1 bit", "2 bits", "4 bits"}  # greys of which white is the greatest number
 
 
 @dataclass
@@ -130,13 +132,17 @@ def require_sense(source: TileSource, tally: Tally, item: str, strict: bool) -> 
         if a named value or class is in no mask, or nearly all of them are without foreground or without background.
     """
     files, rule = tally.files, source.rule
+    told = source.classes or (isinstance(rule, Rule) and (rule.values is not None or rule.threshold is not None))
+    if told:
+        _require_one_scale(files, bool(source.classes), strict)
     if source.classes:
         _require_classes(tally.classes, item, strict)
         _require_one_palette(files, range(1, len(source.classes)), strict)
         if isinstance(rule, ClassRule):
             _require_ignored(rule, tally.ignored, item, strict)
     elif isinstance(rule, Rule):
-        _require_one_kind(files, rule)
+        if rule.values is None and rule.threshold is None:
+            _require_one_kind(files)
         if rule.values is not None:
             _require_named(files, rule.values, item, strict)
             _require_one_palette(files, rule.values, strict)
@@ -196,9 +202,7 @@ def _require_one_palette(files: Mapping[str, Seen], values: Sequence[int], stric
                 return
 
 
-def _require_one_kind(files: Mapping[str, Seen], rule: Rule) -> None:
-    if rule.values is not None or rule.threshold is not None:
-        return
+def _require_one_kind(files: Mapping[str, Seen]) -> None:
     first: dict[str, str] = {}
     for name, seen in files.items():
         if seen.kind:
@@ -210,6 +214,23 @@ def _require_one_kind(files: Mapping[str, Seen], rule: Rule) -> None:
             f"{name}: the mask is {one} in it, but {other} in {second}; dataset.mask_values=[{values[0]}] or "
             f"dataset.mask_values=[{values[1]}] or both values in a list say what is the mask"
         )
+
+
+def _require_one_scale(files: Mapping[str, Seen], by_class: bool, strict: bool) -> None:
+    """Refuse files of one scale that hold nothing of what those of another hold, or warn of them.
+
+    As 1 in files of 1 bit and 255 in those of 8, which programs that make files small write for the same white.
+    """
+    held: dict[str, tuple[str, set[float]]] = {}
+    for name, seen in files.items():
+        if seen.kind:
+            known = seen.values if by_class else [1.0]
+            held.setdefault(seen.kind, (name, set()))[1].update(value for value in known if value and seen.foreground)
+    for (one, (name, here)), (other, (second, there)) in itertools.combinations(held.items(), 2):
+        if here.isdisjoint(there) or (by_class and {one, other} & SCALED):
+            line = f"{name}: its values are of {one}, those of {second} of {other}; one number is two greys in them"
+            _refuse(line, "; dataset.strict=false takes the numbers as they are", strict)
+            return
 
 
 def _require_named(files: Mapping[str, Seen], named: Sequence[int], item: str, strict: bool) -> None:

@@ -91,6 +91,8 @@ def _decode_page(path: Path, file: Any, number: int) -> Raster:
     from tifffile import PHOTOMETRIC
 
     page, count = _pages(path, file)
+    if max(map(sum, zip(page.dataoffsets, page.databytecounts, strict=True)), default=0) > file.filehandle.size:
+        raise UserError(f"{path}: broken image: it ends before its pixels do")
     # Metadata may name pages in another order than they have in the file.
     values = page.asarray() if count == 1 else file.asarray(key=number, series=0)
     if page.planarconfig == 2 and values.ndim == 3:  # channel after channel
