@@ -573,3 +573,38 @@ def test_a_linked_folder_that_a_pattern_would_pass_over_is_refused_with_a_patter
     line = line_of(tmp_path, images="images/**/*", masks="masks/**/*")
     assert re.search(r"images/t: a link to a folder, which \*\* does not follow; .* 'images/\*/\*'", line)
     assert len(imported(tmp_path, images="images/*/*", masks="masks/*/*").images) == 2
+
+
+def test_each_page_of_a_stack_has_its_own_palette(tmp_path: Path) -> None:
+    make_folder(tmp_path, {}, {})
+    black_first, white_first = ((0, 0, 0), (255, 255, 255)), ((255, 255, 255), (0, 0, 0))
+    pages = [in_palette(SHAPE, *black_first), in_palette(~SHAPE, *white_first)]
+    pages[0].save(tmp_path / "masks/a.tif", save_all=True, append_images=pages[1:])
+    tifffile.imwrite(tmp_path / "images/a.tif", np.stack([BRIGHT] * 2), photometric="rgb")
+    for mask in imported(tmp_path).targets[..., 0]:
+        np.testing.assert_array_equal(mask, SHAPE)
+
+
+def test_stacks_in_another_order_than_their_masks_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    shape = (2, 3, SIZE, SIZE)
+    tifffile.imwrite(tmp_path / "images/a.ome.tif", np.zeros(shape, np.uint8), metadata={"axes": "TZYX"})
+    mask = np.broadcast_to(BLACK_AND_WHITE, shape).swapaxes(0, 1)
+    tifffile.imwrite(tmp_path / "masks/a.ome.tif", mask, metadata={"axes": "ZTYX"})
+    assert "masks/a.ome.tif: pages Z of 3, T of 2, those of its image images/a.ome.tif are T of 2, Z of 3" in (
+        line_of(tmp_path)
+    )
+    tifffile.imwrite(tmp_path / "masks/a.ome.tif", mask.swapaxes(0, 1), metadata={"axes": "TZYX"})
+    assert len(imported(tmp_path).images) == 6
+
+
+def test_masks_in_another_folder_than_their_images_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = {"a/1.png": BRIGHT, "b/2.png": BRIGHT}
+    patterns = {"images": "images/**/*", "masks": "masks/**/*"}
+    make_folder(tmp_path / "right", images, dict.fromkeys(images, BLACK_AND_WHITE))
+    imported(tmp_path / "right", **patterns)
+    assert "another folder" not in capsys.readouterr().err
+    make_folder(tmp_path / "crossed", images, dict.fromkeys(("b/1.png", "a/2.png"), BLACK_AND_WHITE))
+    imported(tmp_path / "crossed", **patterns)
+    assert "warning: 2 masks lie in another folder than their images, as masks/b/1.png" in capsys.readouterr().err

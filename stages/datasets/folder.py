@@ -1,5 +1,6 @@
 """A folder of one's own: images and masks in files, matched by their names."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from stages.datasets.shared.classes import ClassRule, class_rule
 from stages.datasets.shared.decode import read_header
-from stages.datasets.shared.find import NOT_READ, LeftOut, find_files, image_name_of, match, stem_of
+from stages.datasets.shared.find import NOT_READ, LeftOut, find_files, image_name_of, match, stem_of, warn
 from stages.datasets.shared.mask import Rule, Seen
 from stages.datasets.shared.raster import Header
 from stages.datasets.shared.sift import existing_folder, files_of_side, sound_files
@@ -71,6 +72,7 @@ def _pairs(options: DatasetParams, left_out: LeftOut) -> list[tuple[str, str]]:
             "dataset.images and dataset.masks are patterns that say where they are"
         )
     left_out.skip([*images.hidden, *masks.hidden], "a hidden file")
+    _warn_of_crossing(pairs)
     stems = {stem_of(path): path for path in [*names, *images.others]}
     of_masks = {image_name_of(path, stems) for path in masks.images}
     left_out.add([path for path in images.others if stem_of(path) in of_masks], NOT_READ)
@@ -78,6 +80,19 @@ def _pairs(options: DatasetParams, left_out: LeftOut) -> list[tuple[str, str]]:
     left_out.add(without_mask, "no mask of the same name")
     left_out.add(without_image, "no image of the same name")
     return pairs
+
+
+def _warn_of_crossing(pairs: Sequence[tuple[str, str]]) -> None:
+    """Say that masks lie in another folder than their images, if both have folders of these names."""
+    folders = [(Path(image).parent.name, Path(mask).parent.name) for image, mask in pairs]
+    of_images, of_masks = map(set, zip(*folders, strict=True))
+    across = [
+        pair
+        for pair, (one, other) in zip(pairs, folders, strict=True)
+        if one != other and one in of_masks and other in of_images
+    ]
+    if across:
+        warn(f"{len(across)} masks lie in another folder than their images, as {across[0][1]} for {across[0][0]}")
 
 
 def _header(folder: Path, image: str, mask: str) -> Header:
@@ -91,5 +106,10 @@ def _header(folder: Path, image: str, mask: str) -> Header:
     if header.pages != of_mask.pages:
         raise UserError(
             f"{folder / mask}: {of_mask.pages} pages, its image {image} has {header.pages}; allowed are as many"
+        )
+    if min(len(header.stack), len(of_mask.stack)) > 1 and header.stack != of_mask.stack:
+        raise UserError(
+            f"{folder / mask}: pages {', '.join(of_mask.stack)}, those of its image {image} are "
+            f"{', '.join(header.stack)}; allowed are stacks in the same order"
         )
     return header

@@ -9,13 +9,14 @@ from stages.pipeline.errors import UserError
 
 
 class Header(NamedTuple):
-    """Size and channels of an image as it is shown, the bits of a stored value, and the pages of its file."""
+    """Size and channels of an image as it is shown, the bits of a stored value, and the pages of its file by axes."""
 
     height: int
     width: int
     channels: int
     bits: int = 8
     pages: int = 1
+    stack: tuple[str, ...] = ()
 
 
 class Raster(NamedTuple):

@@ -209,11 +209,10 @@ def _require_one_kind(files: Mapping[str, Seen]) -> None:
             first.setdefault(seen.kind, name)
     if len(first) > 1:
         (one, name), (other, second), *_ = first.items()
-        values = [f"{files[each].values[-1]:g}" for each in (name, second)]
-        raise UserError(
-            f"{name}: the mask is {one} in it, but {other} in {second}; dataset.mask_values=[{values[0]}] or "
-            f"dataset.mask_values=[{values[1]}] or both values in a list say what is the mask"
-        )
+        values = dict.fromkeys(f"{files[each].values[-1]:g}" for each in (name, second))
+        advice = " or ".join(f"dataset.mask_values=[{value}]" for value in values)
+        both = " or both values in a list say" if len(values) > 1 else " says"
+        raise UserError(f"{name}: the mask is {one} in it, but {other} in {second}; {advice}{both} what is the mask")
 
 
 def _require_one_scale(files: Mapping[str, Seen], by_class: bool, strict: bool) -> None:

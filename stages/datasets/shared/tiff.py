@@ -27,7 +27,9 @@ def read_tiff_header(path: Path, source: Any) -> Header:
             channels = 3
         if page.tags.valueof("Orientation", 1) > 4:
             height, width = width, height
-        return Header(height, width, channels, page.bitspersample, pages)
+        axes = zip(file.series[0].axes, file.series[0].shape, strict=True)
+        stack = tuple(f"{axis} of {size}" for axis, size in axes if axis not in "YXS" and size > 1)
+        return Header(height, width, channels, page.bitspersample, pages, stack)
 
 
 def _open_tiff(source: Any) -> Any:
@@ -101,7 +103,9 @@ def _decode_page(path: Path, file: Any, number: int) -> Raster:
         raise UserError(f"{path}: axes of {values.shape}, allowed are grey, RGB and RGBA")
     white = 2**page.bitspersample - 1
     values = values.astype(np.uint8) if values.dtype == bool else values
-    palette = _colours(page.colormap) if page.photometric == PHOTOMETRIC.PALETTE else None
+    palette = None
+    if page.photometric == PHOTOMETRIC.PALETTE:  # which each page has for itself
+        palette = _colours((page if count == 1 else file.series[0].pages[number].aspage()).colormap)
     inverted = page.photometric == PHOTOMETRIC.MINISWHITE
     if inverted and values.dtype.kind != "u":
         raise UserError(f"{path}: white is 0 in it, allowed for values of {values.dtype} are files in which it is not")

@@ -214,7 +214,7 @@ def tiles_of(headers: Sequence[Header], left_out: LeftOut, cut: Cut) -> np.ndarr
     grids: dict[tuple[int, int], np.ndarray] = {}  # few sizes, many images
     useless = []
     parts = []
-    for image, (height, width, _, _, pages) in enumerate(headers):
+    for image, (height, width, _, _, pages, _) in enumerate(headers):
         if (height, width) not in grids:
             grids[height, width] = cut.grid(height, width)
         grid = grids[height, width]
