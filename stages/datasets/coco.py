@@ -5,7 +5,7 @@ https://cocodataset.org/#format-data
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from stages.datasets.shared.classes import BACKGROUND, default_color, is_background
-from stages.datasets.shared.coco_file import Listed, by_name, is_path_of, lookup, read_coco, sections
+from stages.datasets.shared.coco_file import Listed, Object, by_name, is_path_of, lookup, read_coco, sections
 from stages.datasets.shared.decode import read_header
 from stages.datasets.shared.find import NOT_READ, LeftOut, find_files, warn
 from stages.datasets.shared.mask import Rule, Seen
@@ -241,24 +241,28 @@ def _count_odd(left_out: LeftOut, images: Mapping[str, Listed], objects: Sequenc
         If ``strict``, and most objects lie elsewhere than their boxes say.
     """
     folder = left_out.folder
-    named = [
-        (f"{path}: annotation {shown(each.number)}", each, image)
-        for path, image in images.items()
-        for each in image.objects
-    ]
-    clipped = [name for name, each, _ in named if each.clipped]
+
+    def named(is_odd: Callable[[Object, Listed], bool]) -> list[str]:
+        return [
+            f"{path}: annotation {shown(each.number)}"
+            for path, image in images.items()
+            for each in image.objects
+            if is_odd(each, image)
+        ]
+
+    clipped = named(lambda each, _: each.clipped)
     if clipped:
         warn(f"{len(clipped)} objects clipped, which reach out of their images: {folder / clipped[0]}")
-    elsewhere = [name for name, each, _ in named if each.elsewhere]
+    elsewhere, count = named(lambda each, _: each.elsewhere), sum(len(image.objects) for image in images.values())
     if elsewhere:
-        line = f"{len(elsewhere)} of {len(named)} objects lie elsewhere than their bbox says: {folder / elsewhere[0]}"
-        if left_out.strict and 2 * len(elsewhere) > len(named):
+        line = f"{len(elsewhere)} of {count} objects lie elsewhere than their bbox says: {folder / elsewhere[0]}"
+        if left_out.strict and 2 * len(elsewhere) > count:
             raise UserError(
                 f"{line}; is y before x, the image of another size, or are runs row by row? dataset.strict=false takes "
                 "them so"
             )
         warn(line)
-    empty = [name for name, each, image in named if not count_pixels([each.runs], image.height, image.width)]
+    empty = named(lambda each, image: not count_pixels([each.runs], image.height, image.width))
     if empty:
         warn(f"{len(empty)} objects cover no pixel: {folder / empty[0]}")
     places = zip(images.items(), objects, strict=True)

@@ -91,10 +91,11 @@ def read_mask(path: Path, rule: Rule = ONE_CLASS, page: int = 0) -> tuple[np.nda
     labels = one_channel(path, raster.values, raster.lossy)
     if not np.isfinite(labels).all():
         raise UserError(f"{path}: values that are not finite")
-    used = _used_colours(raster)
     by_colour = False
     if raster.palette is not None and rule.values is None:
-        require_opaque(path, raster.palette[raster.values])
+        used = _used_colours(raster)
+        if raster.palette.shape[1] == 4:
+            require_opaque(path, raster.palette[raster.values])
         by_colour = _is_black_and_white(used) or (rule.threshold is not None and _is_grey(used))
         if not by_colour:
             _require_black_first(path, used)

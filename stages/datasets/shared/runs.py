@@ -77,11 +77,10 @@ def lies_elsewhere(runs: bytes, box: Any, height: int, width: int) -> bool:
     """Whether an object lies elsewhere than its box says, if that is one: [x, y, width, height]."""
     if not (isinstance(box, list) and len(box) == 4 and set(map(type, box)) <= {int, float} and min(box[2:]) > 0):
         return False
-    corners = [
-        np.array([x, y, x + across, y + down])
-        for x, y, across, down in (box, cocoapi.toBbox({"size": [height, width], "counts": runs}))
-    ]
-    return bool(np.abs(corners[0] - corners[1]).max() > max(APART, APART_SHARE * max(box[2:])))
+    x, y, across, down = box
+    left, top, wide, high = cocoapi.toBbox({"size": [height, width], "counts": runs}).tolist()
+    apart = max(abs(x - left), abs(y - top), abs(x + across - left - wide), abs(y + down - top - high))
+    return bool(apart > max(APART, APART_SHARE * across, APART_SHARE * down))
 
 
 def overlap(objects: Painted, height: int, width: int) -> bool:
