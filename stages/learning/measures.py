@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from stages.learning.scores import ClassFit, Fit, LabelFit, MaskFit, PixelCounts
+from stages.learning.scores import ClassFit, Fit, LabelFit, MaskFit, PixelCounts, mean_of_present
 from stages.pairs.layout import IGNORED, MASK_THRESHOLD
 
 
@@ -20,7 +20,7 @@ def compare(targets: tf.Tensor, predicted: tf.Tensor) -> tf.Tensor:
 
 
 def measure(targets: tf.Tensor, predicted: tf.Tensor) -> list[tf.Tensor]:
-    """The result of `compare`, and how close the prediction expects to be, float32 of shape (n,).
+    """The result of `compare`, and how close the prediction expects to be: `expected_ious`, for labels of shape (n,).
 
     For masks of 0 and 1 also the sums of `compare` of raw probabilities, and the spread of these.
     """
@@ -29,9 +29,8 @@ def measure(targets: tf.Tensor, predicted: tf.Tensor) -> list[tf.Tensor]:
         return [sums, tf.reduce_sum(predicted**2, axis=1)]
     if predicted.shape[-1] > 1:
         counted = tf.cast(targets != IGNORED, tf.float32)
-        return [sums, _mean_of_found(expected_ious(predicted * counted))]
-    spread = tf.math.reduce_std(predicted, axis=(1, 2))[:, 0]
-    return [sums, expected_ious(predicted)[:, 0], _count(targets, predicted), spread]
+        return [sums, expected_ious(predicted * counted)]
+    return [sums, expected_ious(predicted), _count(targets, predicted), tf.math.reduce_std(predicted, axis=(1, 2))]
 
 
 def expected_ious(predicted: tf.Tensor) -> tf.Tensor:
@@ -61,12 +60,6 @@ def expected_ious(predicted: tf.Tensor) -> tf.Tensor:
     none = 1 - tf.reduce_max(tf.reduce_sum(predicted, axis=3), axis=(1, 2))[:, None]
     ious = tf.where(found > 0, inside / tf.maximum(1.0, found + everywhere - inside), np.nan)
     return tf.where(tf.reduce_any(found > 0, axis=1, keepdims=True), ious, none)
-
-
-def _mean_of_found(values: tf.Tensor) -> tf.Tensor:
-    """Means over the values of each row that are no NaN; float32 of shape (n,)."""
-    found = tf.math.is_finite(values)
-    return tf.reduce_sum(tf.where(found, values, 0.0), axis=1) / tf.reduce_sum(tf.cast(found, tf.float32), axis=1)
 
 
 def _count(masks: tf.Tensor, predicted: tf.Tensor) -> tf.Tensor:
@@ -105,14 +98,14 @@ def as_fit(sums: Sequence[np.ndarray], pixels: int) -> Fit:
     arrays = [each.astype(np.float64) for each in sums]
     if arrays[0].ndim == 3:
         both, truth, predicted = np.moveaxis(arrays[0], 1, 0)
-        return ClassFit(both, predicted - both, truth - both, *arrays[1:2])
+        return ClassFit(both, predicted - both, truth - both, *map(mean_of_present, arrays[1:]))
     if arrays[0].shape[1] == 2:
-        return LabelFit(*arrays[0].T, *arrays[1:2])
+        return LabelFit(*arrays[0].T, *arrays[1:])
     counts = _as_counts(arrays[0], pixels)
     if len(arrays) == 1:
         return MaskFit(counts)
     _, expected, soft, spread = arrays
-    return MaskFit(counts, expected, _as_counts(soft, pixels), spread)
+    return MaskFit(counts, expected[:, 0], _as_counts(soft, pixels), spread[:, 0])
 
 
 def _as_counts(sums: np.ndarray, pixels: int) -> PixelCounts:

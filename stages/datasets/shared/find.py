@@ -160,12 +160,11 @@ def _require_no_linked_folder(folder: Path, pattern: tuple[str, ...]) -> None:
     before = folder.joinpath(*pattern[: pattern.index("**")])
     for place, folders, _ in os.walk(before):
         for linked in (Path(place, name) for name in sorted(folders)):
-            if not linked.is_symlink() or all(path.suffix.lower() not in ENDINGS for path in linked.rglob("*")):
-                continue
-            raise UserError(
-                f"{linked}: a link to a folder, which ** does not follow; a pattern with * for each folder does, as "
-                "'images/*/*'"
-            )
+            if linked.is_symlink() and any(path.suffix.lower() in ENDINGS for path in linked.rglob("*")):
+                raise UserError(
+                    f"{linked}: a link to a folder, which ** does not follow; a pattern with * for each folder does, "
+                    "as 'images/*/*'"
+                )
 
 
 def match(images: Sequence[str], masks: Sequence[str]) -> tuple[list[tuple[str, str]], list[str], list[str]]:

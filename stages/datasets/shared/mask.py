@@ -36,6 +36,11 @@ class Rule(NamedTuple):
     values: Sequence[int] | None = None
     threshold: float | None = None
 
+    @property
+    def told(self) -> bool:
+        """Whether a parameter says which pixels they are."""
+        return self.values is not None or self.threshold is not None
+
     def read(self, path: Path, page: int = 0) -> tuple[np.ndarray, "Seen"]:
         """Read a mask by this rule, see `read_mask`."""
         return read_mask(path, self, page)
@@ -102,7 +107,7 @@ def read_mask(path: Path, rule: Rule = ONE_CLASS, page: int = 0) -> tuple[np.nda
     if by_colour:
         labels = np.asarray(raster.palette)[:, 0][labels]
     values, many = _values(labels)
-    kind = scale_of(raster) if labels.any() else ""
+    kind = scale_of(raster) if rule.told and labels.any() else ""
     if rule.threshold is not None:
         mask = labels > rule.threshold
     elif rule.values is not None:
@@ -172,7 +177,7 @@ def require_opaque(path: Path, values: np.ndarray) -> None:
                 f"{path}: its colours are the same everywhere and its alpha channel is not, allowed are masks in black "
                 "and white: save the alpha channel as an image of its own"
             )
-        if (values[:, :, :3].any(axis=2) & hidden).any() and not hidden.all():
+        if (colours.any(axis=2) & hidden).any() and not hidden.all():
             raise UserError(
                 f"{path}: transparent pixels that are not black, which may or may not belong to the mask; allowed are "
                 "opaque ones: save it without its alpha channel, as it is to be seen"

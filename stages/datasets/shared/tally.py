@@ -132,8 +132,7 @@ def require_sense(source: TileSource, tally: Tally, item: str, strict: bool) -> 
         if a named value or class is in no mask, or nearly all of them are without foreground or without background.
     """
     files, rule = tally.files, source.rule
-    told = source.classes or (isinstance(rule, Rule) and (rule.values is not None or rule.threshold is not None))
-    if told:
+    if source.classes or (isinstance(rule, Rule) and rule.told):
         _require_one_scale(files, bool(source.classes), strict)
     if source.classes:
         _require_classes(tally.classes, item, strict)
@@ -141,7 +140,7 @@ def require_sense(source: TileSource, tally: Tally, item: str, strict: bool) -> 
         if isinstance(rule, ClassRule):
             _require_ignored(rule, tally.ignored, item, strict)
     elif isinstance(rule, Rule):
-        if rule.values is None and rule.threshold is None:
+        if not rule.told:
             _require_one_kind(files)
         if rule.values is not None:
             _require_named(files, rule.values, item, strict)
