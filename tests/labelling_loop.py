@@ -103,6 +103,8 @@ def label(
         succeed(project, "dvc", "exp", "run", *(f"--set-param={each}" for each in changes), "evaluate")
         test, select = metrics(project, "evaluate")["test"], metrics(project, "select")
         yield Bought(len(bought), select["selected"], test["score"], test["below_bar"], [*bought])
+        if time == plan.times:
+            return
         (project / "kept").mkdir(exist_ok=True)
         for path in KEPT:
             shutil.copy(project / path, project / "kept")
