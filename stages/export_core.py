@@ -93,7 +93,8 @@ def settings_of(pairs: Pairs, options: argparse.Namespace) -> list[str]:
     changed = {name: value for name, value in settings.items() if parameters.get(name) != value}
     changed["image_size"] = pairs.layout.image_shape[0]  # may have been another data set's default
     return [
-        f"dataset.{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in changed.items()
+        f"dataset.{name}={value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
+        for name, value in changed.items()
     ]
 
 

@@ -9,7 +9,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stages.datasets.shared.image import Range
 from stages.learning.tensorflow import set_up_tensorflow
+from stages.pairs.read import Pairs
 from stages.pipeline import paths
 from stages.pipeline.entry import run
 from stages.pipeline.errors import UserError
@@ -19,15 +21,15 @@ if TYPE_CHECKING:
     import keras
 
 COLOR_MODES = {1: "grayscale", 3: "rgb", 4: "rgba"}  # by the number of channels
-SCRIPT = '''"""Predict {what}: python predict.py IMAGE{target}. It is scaled to the size that the network takes."""
+SCRIPT = '''"""Predict {what}: python predict.py IMAGE{target}. It is scaled, and not turned by EXIF."""
 import sys
 
 import keras
 
 network = keras.saving.load_model("model.keras")
 image = keras.utils.load_img(sys.argv[1], color_mode="{color_mode}", target_size=network.input_shape[1:3])
-white = 65535 if image.mode.startswith("I") else 255  # of 16 bits, or of 8
-predicted = network.predict(keras.utils.img_to_array(image)[None] / white)[0]
+low, high = {values}
+predicted = network.predict(((keras.utils.img_to_array(image) - low) / (high - low)).clip(0, 1)[None])[0]
 {use}
 '''
 OF_MASKS = {
@@ -50,6 +52,7 @@ def main(words: list[str] | None = None) -> None:
     target = parser.parse_args(words).folder
     if target.exists():
         raise UserError(f"{target}: is there already; name a folder that is to be made")
+    values = Range.of_core(Pairs(paths.CORE).attributes)
     set_up_tensorflow()
     from stages.networks.shared.saved import read_network  # imports TensorFlow: bad input need not wait for that
 
@@ -60,7 +63,7 @@ def main(words: list[str] | None = None) -> None:
         network.export(folder / "saved_model", verbose=False)
         if find_spec("tf2onnx"):
             network.export(folder / "model.onnx", format="onnx", verbose=False)
-        (folder / "predict.py").write_text(script(network), encoding="utf-8")
+        (folder / "predict.py").write_text(script(network, values), encoding="utf-8")
         found = sorted(path.name for path in folder.iterdir())
     print(f"export_model: {', '.join(found)} in {target}")
 
@@ -85,10 +88,13 @@ def _in_float32(layer: Any) -> Any:
     return type(layer).from_config({**layer.get_config(), **changes})
 
 
-def script(network: "keras.Model") -> str:
-    """The script that predicts an image."""
+def script(network: "keras.Model", values: Range) -> str:
+    """The script that predicts an image by a network that was trained on images of a range."""
+    low_and_high = f'0, {values.deep} if image.mode.startswith("I") else 255  # of 16 bits, or of 8'
+    if values.given:
+        low_and_high = ", ".join(f"{value:g}" for value in values.given)
     use = OF_LABELS if len(network.output_shape) == 2 else OF_CLASSES if network.output_shape[3] > 1 else OF_MASKS
-    return SCRIPT.format(color_mode=COLOR_MODES[network.input_shape[3]], **use)
+    return SCRIPT.format(color_mode=COLOR_MODES[network.input_shape[3]], values=low_and_high, **use)
 
 
 if __name__ == "__main__":

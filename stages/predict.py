@@ -24,7 +24,7 @@ def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="predict", description="Predict the masks of new images.")
     folder, made, _ = read_arguments(parser, "masks", words)
     mapper = Mapper()
-    paths = find_images(folder, mapper.layout.image_shape[2])
+    paths = find_images(folder, mapper)
     targets = [Path(path).with_suffix(".png") for path in paths]
     if len(set(targets)) < len(targets):
         twice = next(target for target in targets if targets.count(target) > 1)

@@ -39,7 +39,7 @@ def main(words: list[str] | None = None) -> None:
     folder, made, arguments = read_arguments(parser, "ranking", words)
     tool = arguments.format
     mapper = Mapper()
-    paths = find_images(folder, mapper.layout.image_shape[2])
+    paths = find_images(folder, mapper)
     lines: list[Line] = []
     # Masks are wanted in an order that is known once all are predicted, and shrink a hundredfold until then.
     masks: dict[str, Mask] = {}

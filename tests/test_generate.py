@@ -217,11 +217,13 @@ def test_a_wrong_number_of_workers_is_refused(workspace: Path, monkeypatch: pyte
 
 def test_images_that_changed_are_read_anew_though_the_parameters_did_not(change: Change, tmp_path: Path) -> None:
     folder = make_pairs(tmp_path / "files", 3)
+    (folder / "images/a.png").unlink()
     change(**{"dataset.name": "folder", "dataset.path": str(folder), "dataset.image_size": 16})
     change(**{"dataset.test_share": 0.0, "seed_training.count": 1})
     found = []
     for seed in (0, 5):
-        save(folder / "images/a.png", noise(16, 16, seed=seed))
+        save(folder / "images/a.tif", noise(16, 16, seed=seed))
+        os.utime(folder / "images/a.tif", (1e9, 1e9))  # as archives and `cp -p` do, and the size is the same
         generate.main("train")
         found.append(Pairs(paths.POOL).read([0]).images[0])
     assert np.array_equal(found[1], noise(16, 16, seed=5))

@@ -1,6 +1,7 @@
 """Files as people have them: what would end in wrong pairs is read right, or refused in a line whose advice works."""
 
 import re
+import tempfile
 import unicodedata
 import zlib
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from stages.datasets.shared.find import match
-from stages.datasets.shared.mask import Seen
+from stages.datasets.shared.mask import Seen, read_mask
 from stages.datasets.shared.tally import Tally, require_sense
 from stages.pairs.layout import Block
 from tests.damage import refused
@@ -608,3 +609,161 @@ def test_masks_in_another_folder_than_their_images_are_told(tmp_path: Path, caps
     make_folder(tmp_path / "crossed", images, dict.fromkeys(("b/1.png", "a/2.png"), BLACK_AND_WHITE))
     imported(tmp_path / "crossed", **patterns)
     assert "warning: 2 masks lie in another folder than their images, as masks/b/1.png" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("first", [(255, 255, 255), (200, 60, 60)])
+def test_a_palette_without_black_has_no_background(tmp_path: Path, first: tuple[int, int, int]) -> None:
+    make_folder(tmp_path, {"a.png": BRIGHT}, {})
+    in_palette(~SHAPE, first, (255, 255, 0)).save(tmp_path / "masks/a.png")
+    assert f"number 0 of its palette is #{bytes(first).hex()}: what is background?" in line_of(tmp_path)
+    np.testing.assert_array_equal(imported(tmp_path, mask_values=[0]).targets[0, :, :, 0], SHAPE)
+
+
+def test_a_threshold_says_nothing_of_a_palette_s_colours(tmp_path: Path) -> None:
+    make_folder(tmp_path, {"a.png": BRIGHT}, {})
+    in_palette(np.where(SHAPE, 1, 0), (0, 0, 0), (128, 0, 0)).save(tmp_path / "masks/a.png")
+    assert "a palette of colours, whose numbers say nothing of brightness" in line_of(tmp_path, mask_threshold=127)
+    for options in ({"mask_threshold": 0}, {"mask_values": [1]}):  # which the line advises
+        np.testing.assert_array_equal(imported(tmp_path, **options).targets[0, :, :, 0], SHAPE)
+
+
+def test_masks_of_which_white_is_0_go_by_what_is_black_if_that_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_folder(tmp_path, {"a.png": BRIGHT}, {})
+    tifffile.imwrite(tmp_path / "masks/a.tif", BLACK_AND_WHITE, photometric="miniswhite")  # as Fiji writes
+    np.testing.assert_array_equal(imported(tmp_path).targets[0, :, :, 0], ~SHAPE)
+    said = f"{(~SHAPE).mean():.0%} of the pixels of set train are mask; dataset.mask_values=[0] takes what is black"
+    assert said in capsys.readouterr().err
+    np.testing.assert_array_equal(imported(tmp_path, mask_values=[0]).targets[0, :, :, 0], SHAPE)
+    assert "white is 0 in it, allowed for dataset.mask_values is null" in line_of(tmp_path, mask_values=[255])
+
+
+def test_a_threshold_that_leaves_masks_of_0_and_1_empty_is_refused(tmp_path: Path) -> None:
+    masks = {"a.png": SHAPE.astype(np.uint8), "b.png": BLACK_AND_WHITE}
+    make_folder(tmp_path, dict.fromkeys(masks, BRIGHT), masks)
+    line = line_of(tmp_path, mask_threshold=127)
+    assert "masks/a.png: its values are of 0 and 1, those of masks/b.png of 8 bits" in line
+    assert imported(tmp_path, mask_threshold=0).targets.any(axis=(1, 2, 3)).all()
+
+
+@pytest.mark.parametrize("level", [40, 200, 225])
+def test_a_third_level_in_a_jpeg_is_neither_black_nor_white(tmp_path: Path, level: int) -> None:
+    mask = np.zeros((64, 64), np.uint8)
+    mask[8:40, 8:40], mask[40:56, 40:56] = 255, level
+    save_jpeg = Image.fromarray(mask).save
+    make_folder(tmp_path, {"a.png": noise(64, 64)}, {})
+    save_jpeg(tmp_path / "masks/a.jpg", quality=95)
+    assert "masks/a.jpg: a JPEG of many grey levels" in line_of(tmp_path, image_size=64)
+
+
+@given(st.integers(5, 95), st.integers(0, 2**32 - 1))
+def test_a_jpeg_of_any_quality_is_black_and_white(quality: int, seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    rows, columns = np.ogrid[:64, :64]
+    row, column = draw.integers(16, 48, 2)
+    high, wide = draw.uniform(4, 16, 2)
+    mask = ((rows - row) / high) ** 2 + ((columns - column) / wide) ** 2 <= 1
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.jpg"
+        Image.fromarray(mask * np.uint8(255)).save(path, quality=quality)
+        assert (read_mask(path)[0][..., 0] != mask).mean() < 0.02
+
+
+def test_numbers_of_objects_have_advice_that_takes_all(tmp_path: Path) -> None:
+    make_folder(tmp_path, {"a.png": BRIGHT}, {"a.png": np.where(SHAPE, LABELS.astype(np.uint16) + 1, 0)})
+    assert "dataset.mask_threshold=0 takes all of them" in line_of(tmp_path)
+    np.testing.assert_array_equal(imported(tmp_path, mask_threshold=0).targets[0, :, :, 0], SHAPE)
+
+
+def test_classes_of_which_none_is_background_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_folder(tmp_path, {"a.png": BRIGHT}, {"a.png": SHAPE.astype(np.uint8) + 1})
+    found = opened(tmp_path, "train", classes="all")
+    block, seen = found.draw_and_see(range(1))
+    require_sense(found, Tally.of(block, seen, found.classes), "train", True)
+    said = "no pixel of set train is background, as 0 or black in a file is; the classes in them are 1, 2"
+    assert said in capsys.readouterr().err
+
+
+# Pages of a TIFF
+
+
+def test_a_flagged_preview_is_no_page_even_if_it_comes_first(tmp_path: Path) -> None:
+    make_folder(tmp_path, {}, {})
+    for name, pixels in (("images", BRIGHT), ("masks", BLACK_AND_WHITE)):
+        (tmp_path / name).mkdir(exist_ok=True)
+        with tifffile.TiffWriter(tmp_path / name / "a.tif") as file:
+            file.write(np.ascontiguousarray(pixels[::2, ::2]), subfiletype=1, metadata=None)
+            file.write(pixels, metadata=None)
+    block = imported(tmp_path)
+    np.testing.assert_array_equal(block.images, BRIGHT[None])
+    np.testing.assert_array_equal(block.targets[0, :, :, 0], SHAPE)
+
+
+def test_each_page_is_turned_by_its_own_orientation(tmp_path: Path) -> None:
+    make_folder(tmp_path, {}, {})
+    grey = BRIGHT[..., 0]
+    for name, pixels in (("images", grey), ("masks", BLACK_AND_WHITE)):
+        (tmp_path / name).mkdir(exist_ok=True)
+        with tifffile.TiffWriter(tmp_path / name / "a.tif") as file:
+            file.write(pixels, metadata=None)
+            turned = np.ascontiguousarray(pixels[::-1, ::-1])
+            file.write(
+                turned if name == "images" else pixels,
+                metadata=None,
+                extratags=[(274, "H", 1, 3, True)] * (name == "images"),
+            )
+    block = imported(tmp_path)
+    np.testing.assert_array_equal(block.images[..., 0], [grey, grey])
+    np.testing.assert_array_equal(block.targets[..., 0], [SHAPE, SHAPE])
+
+
+def test_planes_behind_one_page_are_refused(tmp_path: Path) -> None:
+    make_folder(tmp_path, {}, {"a.png": SHAPE})
+    (tmp_path / "images").mkdir(exist_ok=True)
+    stack = np.stack([BRIGHT[..., 0]] * 3)
+    tifffile.imwrite(tmp_path / "images/a.tif", stack, photometric="minisblack", truncate=True)
+    assert "images/a.tif: 3 planes in 1 pages, allowed is a page each" in line_of(tmp_path)
+
+
+def test_colours_of_ycbcr_are_read_from_jpeg_alone(tmp_path: Path) -> None:
+    make_folder(tmp_path, {}, {"a.png": SHAPE})
+    (tmp_path / "images").mkdir(exist_ok=True)
+    Image.fromarray(BRIGHT).convert("YCbCr").save(tmp_path / "images/a.tif", compression="tiff_lzw")
+    assert "images/a.tif: colours of kind YCBCR without JPEG" in line_of(tmp_path)
+
+
+# Ranges
+
+
+@pytest.mark.parametrize("image", [BRIGHT[..., 0] * np.uint16(12), BRIGHT[..., 0] * np.uint16(4) + np.uint16(32768)])
+def test_a_range_that_shows_next_to_nothing_is_said_with_one_that_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], image: np.ndarray
+) -> None:
+    spoilt = image.copy()
+    spoilt[0, :2] = 65535  # what is no data in scenes from above, or a hot pixel
+    make_folder(tmp_path, {"a.png": spoilt}, {"a.png": SHAPE})
+    imported(tmp_path)
+    (advised,) = re.findall(r"next to one grey .* dataset\.value_range=(\[\d+,\d+\]) shows", capsys.readouterr().err)
+    found = imported(tmp_path, value_range=yaml.safe_load(advised)).images[0, :, :, 0].astype(int)
+    assert found[SHAPE].min() - np.median(found[~SHAPE]) > 200
+
+
+def test_a_range_that_a_file_cannot_reach_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    deep = BRIGHT[..., 0] * np.uint16(16)
+    make_folder(tmp_path, {"a.png": BRIGHT[..., 0], "b.png": deep}, {"a.png": SHAPE, "b.png": SHAPE})
+    images = imported(tmp_path).images[..., 0].astype(int)
+    assert abs(images[0] - images[1]).max() <= 1
+    said = capsys.readouterr().err
+    assert "4095 is taken as white; dataset.value_range=dtype" in said  # the range would not do for the other file
+    line = line_of(tmp_path, value_range=[0, 4095])
+    assert "images/a.png: a file of up to 255, dataset.value_range=[0.0, 4095.0] is of files of more bits" in line
+
+
+def test_signed_values_have_advice_that_shows_them(tmp_path: Path) -> None:
+    make_folder(tmp_path, {}, {"a.png": SHAPE})
+    (tmp_path / "images").mkdir(exist_ok=True)
+    tifffile.imwrite(tmp_path / "images/a.tif", BRIGHT[..., 0].astype(np.int16) * 4 - 200)
+    (advised,) = re.findall(r"dataset\.value_range=(\S+) or", line_of(tmp_path))
+    found = imported(tmp_path, value_range=yaml.safe_load(advised)).images[0, :, :, 0].astype(int)
+    assert found[SHAPE].min() - found[~SHAPE].max() > 150

@@ -15,7 +15,7 @@ from stages.datasets.shared.decode import read_header
 from stages.datasets.shared.find import NOT_READ, LeftOut, find_files, warn
 from stages.datasets.shared.mask import Rule, Seen
 from stages.datasets.shared.raster import Header
-from stages.datasets.shared.sift import existing_folder, files_of_side, sound_files
+from stages.datasets.shared.sift import existing_folder, files_of_side, require_null, sound_files
 from stages.datasets.shared.tiles import Cut, TileSource, layout_of
 from stages.pairs.layout import Origins
 from stages.pairs.tables import read_lines, write_csv
@@ -24,6 +24,7 @@ from stages.pipeline.params.sections import DatasetParams
 
 IMAGES, TABLE = "train_v2/*.jpg", "train_ship_segmentations_v2.csv"
 COLUMNS = ("ImageId", "EncodedPixels")
+CLASS = "ClassId"  # a column of tables of the same form, as Severstal's
 NO_SHIP = {"", "nan"}  # in small letters; pandas writes the latter
 
 
@@ -55,6 +56,7 @@ def source(options: DatasetParams, item: str) -> Airbus:
         If the folder does not hold images and their table, or ``strict`` and one of them is damaged.
     """
     folder = existing_folder(options.path, f"{IMAGES} and {TABLE}")
+    require_null(options, "mask_values", "mask_threshold")
     ships = _read_table(folder, folder / (options.masks or TABLE))
     left_out, rule = LeftOut(folder, options.strict), Rule()
     images = [(path,) for path in _paths(options, ships, left_out)]
@@ -121,13 +123,17 @@ def _read_table(folder: Path, path: Path) -> dict[str, list[str]]:
     if not path.resolve().is_relative_to(folder.resolve()):
         raise UserError(f"{path}: leads out of {folder}, allowed are files in it")
     ships: dict[str, list[str]] = {}
+    classes: set[str | None] = set()
     try:
         for line in read_lines(path, *COLUMNS):
             name = line.value("ImageId", _printable, "a name of printable characters")
             ship = line.texts["EncodedPixels"]
             ships.setdefault(name, []).append("" if ship.strip().lower() in NO_SHIP else ship)
+            classes |= {line.texts.get(CLASS)} - {None, ""}
     except UserError as error:
         raise UserError(f"{error}; dataset.masks names the table below dataset.path") from None
+    if len(classes) > 1:
+        warn(f"{path}: {len(classes)} values of {CLASS}, which make one mask here; data set coco tells classes apart")
     return ships
 
 

@@ -20,7 +20,7 @@ from stages.datasets.shared.find import NOT_READ, LeftOut, find_files, warn
 from stages.datasets.shared.mask import Rule, Seen
 from stages.datasets.shared.raster import Header
 from stages.datasets.shared.runs import Painted, count_pixels, mask_of, overlap, shown
-from stages.datasets.shared.sift import existing_folder, files_of_side, sound_files
+from stages.datasets.shared.sift import existing_folder, files_of_side, require_null, sound_files
 from stages.datasets.shared.tiles import Cut, TileSource, layout_of
 from stages.pairs.layout import IGNORED, Origins, PixelClass
 from stages.pipeline.errors import UserError
@@ -62,9 +62,7 @@ def source(options: DatasetParams, item: str) -> Coco:
         If the folder does not hold images and their annotations, or ``strict`` and one of them is damaged.
     """
     folder = existing_folder(options.path, f"images and {ANNOTATIONS}")
-    for key in ("mask_values", "mask_threshold", "class_colors", "ignore_value"):
-        if getattr(options, key) is not None:
-            raise UserError(f"dataset.{key} is {getattr(options, key)!r}, allowed is null: coco's masks are no files")
+    require_null(options, "mask_values", "mask_threshold", "class_colors", "ignore_value")
     left_out, rule = LeftOut(folder, options.strict), Rule()
     name = _annotations_of(folder, options.masks)
     listed, categories = read_coco(folder, name, left_out)

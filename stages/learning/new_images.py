@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from stages.datasets.shared.decode import read_header
-from stages.datasets.shared.find import READ, examine, find_files
-from stages.datasets.shared.image import Range, read_image
+from stages.datasets.shared.find import NOT_READ, READ, LeftOut, examine, find_files
+from stages.datasets.shared.image import Range, read_image, warn_of_dark
 from stages.datasets.shared.tiles import Cut, crop, scale
 from stages.learning.protocol import PREDICTION_BATCH
 from stages.learning.tensorflow import set_up_tensorflow
@@ -71,7 +71,7 @@ class Mapper:
             raise UserError(f"{paths.CORE}: its pairs have labels; this command is for networks that predict masks")
         self._core = core
         self.layout, self.classes = core.layout, core.classes
-        self.values = Range(**core.attributes["core_of"].get("values", {}))
+        self.values = Range.of_core(core.attributes)
         self.cut = Cut.of(DatasetParams.model_construct(**core.attributes["core_of"]["parameters"]))
 
     def map(self, folder: Path, path: str) -> Mapped:
@@ -145,15 +145,15 @@ def read_arguments(
     return arguments.folder, made, arguments
 
 
-def find_images(folder: Path, channels: int) -> list[str]:
-    """Find the images in a folder and below it, and check their headers.
+def find_images(folder: Path, mapper: Mapper) -> list[str]:
+    """Find the images in a folder and below it, and check their headers; a warning counts the files that are none.
 
     Parameters
     ----------
     folder : Path
         The folder.
-    channels : int
-        Channels that each image has to have.
+    mapper : Mapper
+        What is to map them; they have to be as the images that its network was trained on.
 
     Returns
     -------
@@ -163,15 +163,26 @@ def find_images(folder: Path, channels: int) -> list[str]:
     Raises
     ------
     UserError
-        If there are none, or one is broken or has another number of channels.
+        If there are none, or one is broken, a stack, or has other channels or values.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
-    paths = find_files(folder, PATTERN).images
-    if not paths:
+    found = find_files(folder, PATTERN)
+    if not found.images:
         raise UserError(f"{folder}: no images, looked for {READ}")
-    headers = examine(lambda place: read_header(folder / paths[place]), len(paths))
-    for path, header in zip(paths, headers, strict=True):
+    files = [folder / path for path in found.images]
+    headers = examine(lambda place: read_header(files[place]), len(files))
+    channels = mapper.layout.image_shape[2]
+    for path, header in zip(files, headers, strict=True):
         if header.channels != channels:
-            raise UserError(f"{folder / path}: {header.channels} channels, the network was trained with {channels}")
-    return paths
+            raise UserError(f"{path}: {header.channels} channels, the network was trained with {channels}")
+        if header.pages > 1:
+            raise UserError(f"{path}: {header.pages} pages, allowed is an image a file")
+        if header.bits > 16 and not mapper.values.given:
+            raise UserError(f"{path}: values of {header.bits} bits, the network was trained with those of 8 or 16")
+    left_out = LeftOut(folder, strict=False)
+    left_out.skip(found.hidden, "a hidden file")
+    left_out.skip(found.others, NOT_READ)
+    if not mapper.values.given:
+        warn_of_dark(files, headers, mapper.values.deep)
+    return found.images

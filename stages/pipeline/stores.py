@@ -47,11 +47,14 @@ def folder_at(path: str) -> Path:
 
 
 def version_of(path: Path) -> tuple[int | None, int | str]:
-    """Size and time of a file; in place of the time what a store says of its version."""
+    """Size and time of a file; in place of the time what a store says of its version.
+
+    It is the time of the last change on this disk, since programs that copy or unpack set the other one as they like.
+    """
     if isinstance(path, StoredPath):
         return path.entry()
     status = path.stat()
-    return status.st_size, status.st_mtime_ns
+    return status.st_size, status.st_ctime_ns
 
 
 def require_unchanged(folder: Path) -> None:

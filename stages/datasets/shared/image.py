@@ -1,8 +1,8 @@
 """Read an image from a file, in the values that a set stores."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,10 @@ from stages.pipeline.errors import UserError
 
 DEEP = 65535  # white in 16 bits, of which cameras and scanners often use 10, 12 or 14
 DEPTHS = (8, 10, 12, 14, 16)
+USED = 1 / 16  # share of a range, of which less than that shows next to nothing
+DIM = 1 / 4  # share of white that images on the same scale seldom stay below, all of them
+MOST = (5, 95)  # percentiles between which most pixels lie
+THINNED = 4  # rows and columns of which one tells these
 
 
 class Range(NamedTuple):
@@ -28,6 +32,11 @@ class Range(NamedTuple):
 
     given: tuple[float, float] | None = None
     deep: int = DEEP
+
+    @classmethod
+    def of_core(cls, attributes: Mapping[str, Any]) -> "Range":
+        """That of the images of a core, by its attributes; drawn ones have the whole."""
+        return cls(**attributes["core_of"].get("values", {}))
 
     @property
     def shown(self) -> list[float] | int:
@@ -63,7 +72,8 @@ def read_image(path: Path, dtype: str, values: Range = FULL, page: int = 0) -> n
     Raises
     ------
     UserError
-        If it is broken or of another kind, or holds other values than integers of 8 or 16 bits without a range.
+        If it is broken or of another kind, holds other values than integers of 8 or 16 bits without a range, or none
+        as high as a given range.
     """
     raster = decode(path, page)
     image, white = raster.values, raster.white
@@ -72,18 +82,27 @@ def read_image(path: Path, dtype: str, values: Range = FULL, page: int = 0) -> n
     if image.ndim == 2:
         image = image[:, :, None]
     low, high = values.of(white)
+    if image.dtype.kind == "u" and high > white:
+        raise UserError(f"{path}: a file of up to {white}, dataset.value_range={values.shown} is of files of more bits")
     if image.dtype in (np.uint8, np.uint16):
         if dtype == "uint8" and image.dtype == np.uint8 and (low, high) == (0, 255):
             return image
         return np.asarray(_brought(np.arange(np.iinfo(image.dtype).max + 1), low, high, dtype)[image])
     if values.given is None:
         raise UserError(
-            f"{path}: values of {image.dtype}, allowed are 8 and 16 bits; dataset.value_range=[0,1] or another range "
-            "says which of them are black and white"
+            f"{path}: values of {image.dtype}, allowed are 8 and 16 bits; dataset.value_range={_held(image)} or "
+            "another range says which of them are black and white"
         )
     if not np.isfinite(image).all():
         raise UserError(f"{path}: values that are not finite")
     return _brought(image, low, high, dtype)
+
+
+def _held(image: np.ndarray) -> str:
+    """A range as a parameter that holds all values of an image, and 0 and 1."""
+    finite = image[np.isfinite(image)]
+    low, high = float(finite.min(initial=0)), float(finite.max(initial=1))
+    return f"[{low:g},{high:g}]"
 
 
 def _brought(values: np.ndarray, low: float, high: float, dtype: str) -> np.ndarray:
@@ -103,35 +122,73 @@ def choose_range(setting: str | Sequence[float], paths: Sequence[Path], headers:
     if not isinstance(setting, str):
         low, high = setting
         return Range((low, high))
-    deep = [(path, header.pages) for path, header in zip(paths, headers, strict=True) if header.bits == 16]
+    deep = _deep(paths, headers)
     if setting == "dtype" or not deep:
         return FULL
-    most = max(examine(lambda place: _greatest(*deep[place]), len(deep)))
+    held = _extents(deep)
+    most = max((each.greatest for each in held), default=0)
     white = 2 ** next(bits for bits in DEPTHS if most < 2**bits) - 1
     if white != DEEP:
+        certain = f"dataset.value_range=[0,{white}] says that for certain, and " if len(deep) == len(paths) else ""
         warn(
             f"{len(deep)} images of 16 bits hold no value above {most}, so {white} is taken as white; "
-            f"dataset.value_range=[0,{white}] says that for certain, and dataset.value_range=dtype takes 65535"
+            f"{certain}dataset.value_range=dtype takes 65535"
+        )
+    low, high = min((each.low for each in held), default=0), max((each.high for each in held), default=white)
+    if high - low < USED * white:
+        warn(
+            f"nearly all pixels of {len(deep)} images of 16 bits hold {low} to {high}, which is next to one grey where "
+            f"{white} is white; dataset.value_range=[{low},{max(high, low + 1)}] shows more"
         )
     return Range(deep=white)
 
 
-def _greatest(path: Path, pages: int) -> int:
-    """The greatest value of a file; 0 if it is broken, `DEEP` if it holds other values: both are said elsewhere."""
+def warn_of_dark(paths: Sequence[Path], headers: Sequence[Header], white: int) -> None:
+    """Warn if images of 16 bits are all far from what is white, as if they were stored on another scale."""
+    deep = _deep(paths, headers)
+    most = max((each.greatest for each in _extents(deep)), default=white)
+    if most < DIM * white:
+        warn(
+            f"{len(deep)} images of 16 bits hold no value above {most}, where the network takes {white} as white; "
+            "do they have the scale of the images that it was trained on?"
+        )
+
+
+def _deep(paths: Sequence[Path], headers: Sequence[Header]) -> list[tuple[Path, int]]:
+    """Files of 16 bits, and the numbers of their pages."""
+    return [(path, header.pages) for path, header in zip(paths, headers, strict=True) if header.bits == 16]
+
+
+class _Extent(NamedTuple):
+    """The greatest value of an image, and those between which most of its pixels lie."""
+
+    greatest: int
+    low: int
+    high: int
+
+
+def _extents(files: Sequence[tuple[Path, int]]) -> list[_Extent]:
+    return [each for each in examine(lambda place: _extent(*files[place]), len(files)) if each]
+
+
+def _extent(path: Path, pages: int) -> _Extent | None:
+    """That of a file; None if it is broken, which is said elsewhere."""
     try:
-        rasters = [decode(path, page) for page in range(pages)]
+        each = [_extent_of(decode(path, page)) for page in range(pages)]
     except UserError:
-        return 0
-    return max(_greatest_of(each) for each in rasters)
+        return None
+    greatest, low, high = zip(*each, strict=True)
+    return _Extent(max(greatest), min(low), max(high))
 
 
-def _greatest_of(raster: Raster) -> int:
+def _extent_of(raster: Raster) -> _Extent:
     values = raster.values
-    if values.dtype.kind != "u":
-        return DEEP
+    if values.dtype.kind != "u" or not values.size:  # said elsewhere, too
+        return _Extent(DEEP, 0, DEEP)
     if values.ndim == 3 and not raster.only_bands:
         values = values[:, :, :3]  # alpha says nothing of what is white
-    return int(values.max(initial=0))
+    low, high = np.percentile(values[::THINNED, ::THINNED], MOST, method="nearest").tolist()
+    return _Extent(int(values.max()), low, high)
 
 
 def require_promised(path: Path, image: np.ndarray, header: Header) -> None:

@@ -18,7 +18,9 @@ MANY_LABELS = 32  # and so are more than these
 BLURRED = 16  # how far JPEG moves most values from black or white, at the most
 BETWEEN = 64  # distance from black and white from which a value is neither
 FEW = 0.25  # share of such values
-SOLID = 5  # side of a square of such values that no edge has, but a third level
+SOLID = 5  # side of a square of such values that no edge has, but a third level,
+EVEN = 8  # and so has one of any values beside black and white that differ by no more than this
+DARK = 64  # greatest value of a colour that passes for black
 NUMBERED = 0.9  # share of the numbers up to the greatest that an image of numbered objects has
 
 
@@ -103,13 +105,15 @@ def read_mask(path: Path, rule: Rule = ONE_CLASS, page: int = 0) -> tuple[np.nda
             require_opaque(path, raster.palette[raster.values])
         by_colour = _is_black_and_white(used) or (rule.threshold is not None and _is_grey(used))
         if not by_colour:
-            _require_black_first(path, used)
+            _require_numbers(path, used, rule)
     if by_colour:
         labels = np.asarray(raster.palette)[:, 0][labels]
     values, many = _values(labels)
     kind = scale_of(raster) if rule.told and labels.any() else ""
     if rule.threshold is not None:
         mask = labels > rule.threshold
+        if kind and raster.white > 1 and values[-1] == 1 and not many and not raster.lossy:
+            kind = "0 and 1"
     elif rule.values is not None:
         if raster.lossy:
             advice = f"dataset.mask_threshold={_middle(labels)} takes what is brighter"
@@ -118,8 +122,11 @@ def read_mask(path: Path, rule: Rule = ONE_CLASS, page: int = 0) -> tuple[np.nda
             raise UserError(
                 f"{path}: labels in a JPEG are blurred, which dataset.mask_values cannot tell apart; {advice}"
             )
-        if raster.inverted:
-            raise UserError(f"{path}: white is 0 in it, allowed for dataset.mask_values are labels as they are stored")
+        if raster.inverted and [*rule.values] != [0]:  # labels as they are stored, or as they are shown?
+            raise UserError(
+                f"{path}: white is 0 in it, allowed for dataset.mask_values is null, which takes what is shown in "
+                "white, or [0], what is shown in black"
+            )
         mask = np.isin(labels, rule.values)
     elif raster.lossy:
         _require_two_levels(path, labels)
@@ -200,12 +207,17 @@ def _is_grey(used: Mapping[int, tuple[int, ...]]) -> bool:
     return all(len(set(colour)) == 1 for colour in used.values())
 
 
-def _require_black_first(path: Path, used: Mapping[int, tuple[int, ...]]) -> None:
-    """Raise if black, which is the background where anything is, has another number than 0 in a palette."""
-    black = next((number for number, colour in used.items() if not any(colour)), 0)
-    if black and 0 in used:
+def _require_numbers(path: Path, used: Mapping[int, tuple[int, ...]], rule: Rule) -> None:
+    """Raise if the numbers of a palette's colours may not say what is mask: if 0 is not black, or by a threshold."""
+    if rule.threshold is not None and rule.threshold >= 1:
         raise UserError(
-            f"{path}: number 0 of its palette is #{bytes(used[0]).hex()} and number {black} black: what is background? "
+            f"{path}: a palette of colours, whose numbers say nothing of brightness; dataset.mask_threshold=0 takes "
+            "all but number 0 as the mask, dataset.mask_values=[1] or a longer list those that it names"
+        )
+    if max(used.get(0, (0,))) > DARK:
+        black = next((f" and number {number} black" for number, colour in used.items() if max(colour) <= DARK), "")
+        raise UserError(
+            f"{path}: number 0 of its palette is #{bytes(used[0]).hex()}{black}: what is background? "
             "dataset.mask_values=[0] takes number 0 as the mask, dataset.classes=all goes by the colours"
         )
 
@@ -243,8 +255,8 @@ def _kind(path: Path, values: Sequence[float], many: bool, raster: Raster) -> st
     else:
         label = int(next((value for value in others if value > 0), others[0]))
         advice = (
-            f"dataset.mask_values=[{label}] or a longer list says which of them are the mask, "
-            "dataset.classes=all makes a class of each"
+            f"dataset.mask_values=[{label}] or a longer list says which of them are the mask, dataset.mask_threshold=0 "
+            "takes all of them, dataset.classes=all makes a class of each"
         )
     raise UserError(f"{path}: holds the values {shown}{' beside 0' if 0 in values else ''}; {advice}")
 
@@ -259,8 +271,11 @@ def _require_two_levels(path: Path, labels: np.ndarray) -> None:
             f"dataset.mask_threshold={top / 2:g} takes what is brighter as the mask"
         )
     between = (distance > BETWEEN).astype(np.uint8)
-    solid = open_cv().erode(between, np.ones((SOLID, SOLID), np.uint8), borderValue=0)
-    if np.median(distance) > BLURRED or between.mean() > FEW or solid.any():
+    square = np.ones((SOLID, SOLID), np.uint8)
+    solid = open_cv().erode(between, square, borderValue=0)
+    spread = open_cv().morphologyEx(labels, open_cv().MORPH_GRADIENT, square)
+    even = (spread <= EVEN) & (distance > BLURRED)
+    if np.median(distance) > BLURRED or between.mean() > FEW or solid.any() or even.any():
         raise UserError(
             f"{path}: a JPEG of many grey levels, allowed are black and white; is it an image? "
             f"dataset.mask_threshold={_middle(labels)} takes what is brighter as the mask"

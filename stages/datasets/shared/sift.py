@@ -31,6 +31,15 @@ def existing_folder(path: str, content: str) -> Path:
     return folder
 
 
+def require_null(options: DatasetParams, *keys: str) -> None:
+    """Raise if parameters are set that are for masks in files, where masks are none."""
+    for key in keys:
+        if getattr(options, key) is not None:
+            raise UserError(
+                f"dataset.{key} is {getattr(options, key)!r}, allowed is null: {options.name}'s masks are no files"
+            )
+
+
 def sound_files(
     files: Sequence[File], read: Callable[[File], Header], left_out: LeftOut, options: DatasetParams
 ) -> tuple[list[File], list[Header], Range]:

@@ -16,6 +16,7 @@ from stages.pairs.layout import IGNORED, Block, PixelClass
 from stages.pipeline.errors import UserError
 
 MOST = 0.98  # share of the files of a folder that may be without foreground, or without background
+HALF = 0.5  # share of the pixels that seldom is mask
 SHOWN = 12  # values that a line names
 SCALED = {"1 bit", "2 bits", "4 bits"}  # greys of which white is the greatest number
 
@@ -130,6 +131,7 @@ def require_sense(source: TileSource, tally: Tally, item: str, strict: bool) -> 
     UserError
         If masks of 0 and 1 stand beside black and white ones, or none has any of the named values; if ``strict``, also
         if a named value or class is in no mask, or nearly all of them are without foreground or without background.
+        That most pixels are mask, or none is background beside classes, gets a warning in any case.
     """
     files, rule = tally.files, source.rule
     if source.classes or (isinstance(rule, Rule) and rule.told):
@@ -137,11 +139,17 @@ def require_sense(source: TileSource, tally: Tally, item: str, strict: bool) -> 
     if source.classes:
         _require_classes(tally.classes, item, strict)
         _require_one_palette(files, range(1, len(source.classes)), strict)
+        if not tally.classes.get(BACKGROUND, 1):
+            held = ", ".join(name for name, pixels in tally.classes.items() if pixels)
+            warn(f"no pixel of set {item} is background, as 0 or black in a file is; the classes in them are {held}")
         if isinstance(rule, ClassRule):
             _require_ignored(rule, tally.ignored, item, strict)
     elif isinstance(rule, Rule):
         if not rule.told:
             _require_one_kind(files)
+            share = tally.foreground / max(1, tally.pixels)
+            if HALF < share < MOST and any(seen.kind for seen in files.values()):  # masks that are files
+                warn(f"{share:.0%} of the pixels of set {item} are mask; dataset.mask_values=[0] takes what is black")
         if rule.values is not None:
             _require_named(files, rule.values, item, strict)
             _require_one_palette(files, rule.values, strict)

@@ -19,17 +19,17 @@ _open_here = threading.local()
 def read_tiff_header(path: Path, source: Any) -> Header:
     """Read the head of a TIFF alone, from its path or its open file; errors are tifffile's own, or UserError."""
     with _open_tiff(source) as file:
-        page, pages = _pages(path, file)
-        if file.is_ome and None in list(file.series[0]):  # looks at all pages, which is too slow for each of them
+        page, series = _pages(path, file)
+        if file.is_ome and None in list(series):  # looks at all pages, which is too slow for each of them
             raise UserError(f"{path}: planes that its metadata name are missing, allowed are whole stacks")
         height, width, channels = page.imagelength, page.imagewidth, page.samplesperpixel
         if page.colormap is not None:
             channels = 3
         if page.tags.valueof("Orientation", 1) > 4:
             height, width = width, height
-        axes = zip(file.series[0].axes, file.series[0].shape, strict=True)
+        axes = zip(series.axes, series.shape, strict=True)
         stack = tuple(f"{axis} of {size}" for axis, size in axes if axis not in "YXS" and size > 1)
-        return Header(height, width, channels, page.bitspersample, pages, stack)
+        return Header(height, width, channels, page.bitspersample, len(series), stack)
 
 
 def _open_tiff(source: Any) -> Any:
@@ -40,8 +40,8 @@ def _open_tiff(source: Any) -> Any:
     return TiffFile(source, _multifile=False)
 
 
-def _pages(path: Path, file: Any) -> tuple[Any, int]:
-    """The first page, and the number of pages; previews do not count.
+def _pages(path: Path, file: Any) -> tuple[Any, Any]:
+    """The first page, and the series of all; previews do not count.
 
     Raises
     ------
@@ -50,11 +50,14 @@ def _pages(path: Path, file: Any) -> tuple[Any, int]:
     """
     from tifffile import PHOTOMETRIC
 
-    page, series = file.pages[0].aspage(), [each for each in file.series if not each.keyframe.is_reduced]
+    series = [each for each in file.series if not each.keyframe.is_reduced] or file.series
+    page = series[0].keyframe.aspage()
     allowed = (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.RGB, PHOTOMETRIC.PALETTE, PHOTOMETRIC.YCBCR)
     if page.photometric not in allowed:
         kind = getattr(page.photometric, "name", page.photometric)
         raise UserError(f"{path}: colours of kind {kind}, allowed are grey, RGB and RGBA")
+    if page.photometric == PHOTOMETRIC.YCBCR and page.compression not in JPEG:
+        raise UserError(f"{path}: colours of kind YCBCR without JPEG, allowed are grey, RGB and RGBA")
     if page.dtype is not None and page.dtype.kind == "c":
         raise UserError(f"{path}: values of {page.dtype}, allowed are integers and reals")
     if page.samplesperpixel not in (1, 3, 4):
@@ -67,7 +70,9 @@ def _pages(path: Path, file: Any) -> tuple[Any, int]:
     if "C" in stacked and shape[axes.index("C")] > 1:
         raise UserError(f"{path}: its pages are channels (axes {axes} of {shape}), allowed are channels within a page")
     count = int(np.prod([shape[axes.index(axis)] for axis in stacked], dtype=np.int64))
-    return page, count
+    if count != len(series[0]):
+        raise UserError(f"{path}: {count} planes in {len(series[0])} pages, allowed is a page each")
+    return page, series[0]
 
 
 def decode_tiff(path: Path, source: Any, number: int) -> Raster:
@@ -92,11 +97,13 @@ def _kept(path: Path) -> Any:
 def _decode_page(path: Path, file: Any, number: int) -> Raster:
     from tifffile import PHOTOMETRIC
 
-    page, count = _pages(path, file)
-    if max(map(sum, zip(page.dataoffsets, page.databytecounts, strict=True)), default=0) > file.filehandle.size:
+    page, series = _pages(path, file)
+    own = series[number]  # metadata may name pages in another order than they have in the file
+    if max(map(sum, zip(own.dataoffsets, own.databytecounts, strict=True)), default=0) > file.filehandle.size:
         raise UserError(f"{path}: broken image: it ends before its pixels do")
-    # Metadata may name pages in another order than they have in the file.
-    values = page.asarray() if count == 1 else file.asarray(key=number, series=0)
+    values = own.asarray()
+    # Each page has a palette and a way up of its own, but for planes behind one page, as ImageJ writes more than 4 GB.
+    own = page if own.is_virtual else own.aspage()
     if page.planarconfig == 2 and values.ndim == 3:  # channel after channel
         values = np.moveaxis(values, 0, 2)
     if values.ndim not in (2, 3):
@@ -104,14 +111,14 @@ def _decode_page(path: Path, file: Any, number: int) -> Raster:
     white = 2**page.bitspersample - 1
     values = values.astype(np.uint8) if values.dtype == bool else values
     palette = None
-    if page.photometric == PHOTOMETRIC.PALETTE:  # which each page has for itself
-        palette = _colours((page if count == 1 else file.series[0].pages[number].aspage()).colormap)
+    if page.photometric == PHOTOMETRIC.PALETTE:
+        palette = _colours(own.colormap)
     inverted = page.photometric == PHOTOMETRIC.MINISWHITE
     if inverted and values.dtype.kind != "u":
         raise UserError(f"{path}: white is 0 in it, allowed for values of {values.dtype} are files in which it is not")
     if inverted:
         values = values.dtype.type(white) - values
-    values = upright(values, page.tags.valueof("Orientation", 1))
+    values = upright(values, own.tags.valueof("Orientation", 1))
     return Raster(values, white, palette, inverted, page.compression in JPEG, UNSPECIFIED in page.extrasamples)
 
 

@@ -97,7 +97,11 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> tuple[str, str]:
         return key, f"unknown parameter {_show(key)}, allowed are {', '.join(model.model_fields)}"
     if first["type"] == "missing":
         return key, f"parameter {key!r} is missing, add it (null is the default where there is one)"
-    said = (each["msg"].removeprefix("Input should be ") for other, each in errors if other == key)
+    said = (
+        "a list, each of it " * (other != key) + each["msg"].removeprefix("Input should be ")
+        for other, each in errors
+        if f"{other}.".startswith(f"{key}.")
+    )
     allowed = " or ".join(dict.fromkeys(said)).replace("valid ", "").replace("a integer", "an integer")
     return key, f"{key} is {_show(first['input'])}, allowed is: {allowed}"
 
