@@ -336,3 +336,22 @@ def test_a_folder_in_which_all_is_broken_is_refused(folder: Path, strict: bool) 
 def test_no_such_folder_is_one_line(tmp_path: Path) -> None:
     line = refusal(tmp_path / "nowhere")
     assert "nowhere', allowed is a folder with train_v2/*.jpg and train_ship_segmentations_v2.csv" in line
+
+
+@pytest.mark.parametrize(("key", "value"), [("mask_values", [3]), ("mask_threshold", 127.0)])
+def test_what_is_for_masks_in_files_is_refused(folder: Path, key: str, value: object) -> None:
+    assert f"dataset.{key} is {value!r}, allowed is null: airbus's masks are no files" in refusal(
+        folder, **{key: value}
+    )
+
+
+def test_classes_of_a_table_are_said_to_make_one_mask(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with (folder / TABLE).open(newline="") as file:
+        header, *lines = csv.reader(file)
+    with (folder / TABLE).open("w", newline="") as file:
+        classes = [str(place % 2 + 1) if ship else "" for place, (_, ship) in enumerate(lines)]
+        csv.writer(file).writerows(
+            [[*header, "ClassId"], *([*line, each] for line, each in zip(lines, classes, strict=True))]
+        )
+    drawn(folder)
+    assert "2 values of ClassId, which make one mask here" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """Command `export_model`: what it writes predicts elsewhere what the network predicts here."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import tensorflow as tf
 from PIL import Image
 
 from stages import export_model
+from stages.datasets.shared.image import Range
 from stages.learning.optimizers import Adam
 from stages.learning.saving import save_network
 from stages.networks.shared.build import build_network
@@ -20,8 +22,13 @@ from stages.pipeline import paths
 from stages.pipeline.errors import UserError
 from tests import tiny
 from tests.project import network_options
+from tests.sets import write_set
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), np.uint8)
+
+
+def write_core_of(values: Range) -> None:
+    write_set(paths.CORE, IMAGES, core_of={"values": values._asdict()})
 
 
 @pytest.fixture
@@ -35,6 +42,7 @@ def core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> keras.Model:
     keras.config.set_dtype_policy("float32")
     speed_up(network)
     save(network)
+    write_set(paths.CORE, IMAGES, core_of={})  # drawn ones have no range of their own
     return network
 
 
@@ -78,6 +86,20 @@ def test_a_network_of_classes_names_the_class(core: keras.Model, tmp_path: Path)
     printed = predict_elsewhere(tmp_path / "out", "image.png")
     expected = network.predict_on_batch(IMAGES[:1, :, :, :1] / np.float32(255))[0]
     assert int(printed.split()[-2]) == expected.argmax()
+
+
+@pytest.mark.parametrize("values", [Range(deep=1023), Range(given=(0.0, 1023.0))])
+def test_the_script_brings_16_bits_to_the_range_of_the_core(core: keras.Model, tmp_path: Path, values: Range) -> None:
+    network = build_network(network_options("dense"), Layout(1, (16, 16, 1), "uint8", classes=3), "float32", 0)
+    save(network)
+    shutil.rmtree(paths.CORE)
+    write_core_of(values)
+    export_model.main(["out"])
+    deep = IMAGES[0, :, :, 0].astype(np.uint16) * 4
+    Image.fromarray(deep).save("out/image.png")
+    *_, likely = predict_elsewhere(tmp_path / "out", "image.png").split()
+    expected = network.predict_on_batch(deep[None, :, :, None] / np.float32(1023))[0]
+    assert abs(float(likely) - expected.max()) < 1e-4
 
 
 def test_a_folder_that_is_there_stays_as_it_is(core: keras.Model) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -91,6 +92,16 @@ def broken() -> None:
     Path("new/a.png").write_bytes(b"none")
 
 
+def stack() -> None:
+    Path("new").mkdir()
+    tifffile.imwrite("new/a.tif", np.stack([spotted(20, 20)] * 2), photometric="rgb")
+
+
+def reals() -> None:
+    Path("new").mkdir()
+    tifffile.imwrite("new/a.tif", spotted(20, 20) / np.float32(255), photometric="rgb")
+
+
 REFUSALS: dict[str, tuple[Callable[[], None], str]] = {
     "no folder": (lambda: None, "new: no such folder"),
     "no images": (
@@ -99,6 +110,8 @@ REFUSALS: dict[str, tuple[Callable[[], None], str]] = {
     ),
     "other channels": (grey, "new/b.png: 1 channels, the network was trained with 3"),
     "a broken image": (broken, "new/a.png: broken image, or none"),
+    "a stack": (stack, "new/a.tif: 2 pages, allowed is an image a file"),
+    "reals": (reals, "new/a.tif: values of 32 bits, the network was trained with those of 8 or 16"),
 }
 COMMANDS: dict[str, Callable[[list[str]], None]] = {"predict": predict.main, "triage": triage.main}
 
@@ -113,6 +126,21 @@ def test_images_that_cannot_be_mapped_are_refused_and_nothing_is_left(taught: Pa
         COMMANDS[command](["new", "out"])
     assert str(caught.value) == line
     assert {path.name for path in taught.iterdir()} == there
+
+
+def test_files_that_are_passed_over_and_images_on_another_scale_are_said(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    teach(random_images(1, channels=1))
+    save_image(folder / "new/a.png", spotted(20, 20, channels=1).astype(np.uint16) * 16)
+    save_image(folder / "new/.b.png", spotted(20, 20, channels=1))
+    (folder / "new/c.heic").write_bytes(b"none")
+    predict.main(["new", "out"])
+    said = capsys.readouterr().err
+    assert "1 files skipped: new/.b.png: a hidden file" in said
+    assert "1 files skipped: new/c.heic: not read" in said
+    assert "1 images of 16 bits hold no value above 3360, where the network takes 65535 as white" in said
+    assert files_below(folder / "out") == ["a.png"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -154,6 +182,7 @@ def test_a_network_that_does_not_fit_the_core_is_refused(taught: Path, command: 
 
 
 def test_new_images_are_looked_for_everywhere_below_the_folder(folder: Path) -> None:
+    write_core(random_images(1))
     for name in ("a.png", "b/c/d.tiff", "b/a.jpeg", "e.PNG"):
         save_image(folder / "new" / name, spotted(4, 4))
-    assert new_images.find_images(Path("new"), 3) == ["a.png", "b/a.jpeg", "b/c/d.tiff", "e.PNG"]
+    assert new_images.find_images(Path("new"), Mapper()) == ["a.png", "b/a.jpeg", "b/c/d.tiff", "e.PNG"]
