@@ -4,6 +4,7 @@ import csv
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -339,7 +340,7 @@ def test_no_such_folder_is_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("key", "value"), [("mask_values", [3]), ("mask_threshold", 127.0)])
-def test_what_is_for_masks_in_files_is_refused(folder: Path, key: str, value: object) -> None:
+def test_what_is_for_masks_in_files_is_refused(folder: Path, key: str, value: Any) -> None:
     assert f"dataset.{key} is {value!r}, allowed is null: airbus's masks are no files" in refusal(
         folder, **{key: value}
     )
