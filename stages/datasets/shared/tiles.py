@@ -226,21 +226,22 @@ def tiles_of(headers: Sequence[Header], left_out: LeftOut, cut: Cut) -> np.ndarr
         height, width = useless[0]
         raise UserError(
             f"dataset.image_size is {cut.size}: none of {len(headers)} images gives a tile of that size, the first has "
-            f"{height}×{width}; {_ways_in(cut)} takes them in"
+            f"{height}×{width}; {_ways_in(cut, height, width)} takes them in"
         )
     if useless:
         height, width = useless[0]
         left_out.counts[f"no tile of {cut.size}×{cut.size}"] += len(useless)
         warn(
             f"{len(useless)} images left out, as one of {height}×{width}, "
-            f"since they give no tile of {cut.size}×{cut.size}; {_ways_in(cut)} takes them in"
+            f"since they give no tile of {cut.size}×{cut.size}; {_ways_in(cut, height, width)} takes them in"
         )
     return np.concatenate(parts)
 
 
-def _ways_in(cut: Cut) -> str:
-    """Parameters by which images that give no tile give one: too small ones, or one for all that are too large."""
-    return f"dataset.{'tile=true' if cut.whole and cut.fit == 'pad' else 'fit=pad'} or dataset.fit=resize"
+def _ways_in(cut: Cut, height: int, width: int) -> str:
+    """Parameters by which images of a size that give no tile give one."""
+    too_large = cut.whole and max(height, width) > cut.size
+    return f"dataset.{'tile=true' if too_large else 'fit=pad'} or dataset.fit=resize"
 
 
 def scale(image: np.ndarray, height: int, width: int, nearest: bool = False) -> np.ndarray:
