@@ -89,7 +89,12 @@ def main() -> None:
     from stages.learning import helpers, predictor, saving
 
     network = saving.load_network(paths.CORE_MODEL)
-    inputs = {"pool": pool.digest, "test": test.digest}
+    inputs = {
+        "pool": pool.digest,
+        "test": test.digest,
+        "excluded": str(excluded.tolist()),
+        "dropped": str(dropped.tolist()),
+    }
     inputs |= {path.name: digest(path) for path in (paths.CORE_MODEL, paths.CORE_TABLE, paths.JUDGED, paths.VERIFIED)}
     machine = {"threads": threads, "processor": processor()}
     with (

@@ -32,6 +32,17 @@ from stages.pipeline.stores import folder_at
 FILES = "files"
 SUSPECTS = 200
 TABLE = "suspects.csv"
+# Parameters that say which files are a set, and which parts of them; all of those that are written are one.
+PARTS_OF_A_SET = (
+    "images",
+    "masks",
+    "class_colors",
+    "mask_threshold",
+    "train_count",
+    "test_count",
+    "test_pattern",
+    "group_pattern",
+)
 READ_BY = {FILES: "folder", "coco": "coco"}  # the data sets that read these formats
 
 
@@ -87,9 +98,10 @@ def settings_of(pairs: Pairs, options: argparse.Namespace) -> list[str]:
         "classes": [each.name for each in pairs.classes[1:]] or None,
         "mask_values": numbers[1:] or None,
         "ignore_value": IGNORED if ignored else None,
-        **dict.fromkeys(("images", "masks", "class_colors", "mask_threshold")),
+        "value_range": "auto",  # images are on the scale of their files by now
+        **dict.fromkeys(PARTS_OF_A_SET),
     }
-    parameters = _parameters_of(pairs)
+    parameters = {"value_range": "auto", **_parameters_of(pairs)}
     changed = {name: value for name, value in settings.items() if parameters.get(name) != value}
     changed["image_size"] = pairs.layout.image_shape[0]  # may have been another data set's default
     return [

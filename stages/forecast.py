@@ -118,7 +118,8 @@ def foresee(params: Params, measured: Measured, work: Work, workers: int) -> lis
     seed_steps = work.epochs * math.ceil(params.seed_training.count / params.seed_training.batch_size)
     selecting = (
         trained.start
-        + work.steps * (np.interp(work.trained / work.steps, [*trained.steps], [*trained.steps.values()]) + test)
+        + work.steps
+        * (np.interp(work.trained / max(1, work.steps), [*trained.steps], [*trained.steps.values()]) + test)
         + work.rounds * trained.round
         + work.scored / PREDICTION_BATCH * trained.block
     )

@@ -16,7 +16,7 @@ from stages.pairs.layout import Layout
 from stages.pairs.write import create, finish, write_shard, written_shard
 from stages.pipeline import paths
 from stages.pipeline.checkpoints import resumable
-from stages.pipeline.disk import require_space
+from stages.pipeline.disk import cannot_write, require_space
 from stages.pipeline.entry import run
 from stages.pipeline.errors import UserError
 from stages.pipeline.files import PARTIAL, atomic, stamp, write_json
@@ -37,6 +37,8 @@ def main(item: str) -> None:
     params = load("generate", item)
     options = params.dataset
     count = count_from_environment("TRAINCORE_WORKERS")
+    folder = folder_at(options.path)
+    files = stamp(folder)
     source = open_source(options, item)
     attributes: dict[str, Any] = {
         "dataset": options.name,
@@ -47,14 +49,15 @@ def main(item: str) -> None:
         attributes["classes"] = [list(each) for each in classes]
     if isinstance(source, TileSource):
         attributes["values"] = source.values._asdict()
-    inputs = {"files": stamp(folder_at(options.path))}
     with (
-        resumable(f"generate@{item}", params, inputs, {}) as saved,
+        resumable(f"generate@{item}", params, {"files": files}, {}) as saved,
         atomic(SETS[item], METRICS[item]) as (path, metrics),
     ):
         unfinished = saved.folder / "set.zarr"
         checksums, tally = _write_shards(source, unfinished, count, f"generate {item}")
-        require_unchanged(folder_at(options.path))
+        require_unchanged(folder)
+        if stamp(folder) != files:  # DVC takes the digests of files once the stage is done
+            raise UserError(f"{folder}: changed while it was read; the same command reads it anew")
         figures = {**tally.metrics(), "channels": source.layout.image_shape[2]}
         if isinstance(source, TileSource):
             require_sense(source, tally, item, options.strict)
@@ -63,7 +66,10 @@ def main(item: str) -> None:
             partial.unlink()
         create(unfinished, source.layout, attributes)
         finish(unfinished, checksums, origins=source.origins)
-        shutil.copytree(unfinished, path, copy_function=_link)
+        try:
+            shutil.copytree(unfinished, path, copy_function=_link)
+        except shutil.Error as error:  # of all files; each is a path, a path and a reason
+            raise cannot_write(error.args[0][0][2], source.layout.bytes, SETS[item]) from None
         write_json(metrics, figures)
 
 

@@ -3,13 +3,13 @@
 A pair with a wrong mask fails, joins the core and is learnt, mask and all; the core's network then agrees with it. So
 the pool is parted into folds. For each a fresh network learns pairs drawn from the other folds, few of which are wrong,
 and is tested on its own. Tiles of one image stand in one fold. That is repeated with other folds, and of the judgements
-of a pair the better one counts: one network that is sure of something else may err, seldom do two of them.
+of a pair the one with the least shortfall counts: one network that is sure of something else may err, several seldom do.
 """
 
 from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from stages.pipeline.checkpoints import Checkpoint, State, resumable
 from stages.pipeline.disk import require_space
 from stages.pipeline.entry import run
 from stages.pipeline.errors import UserError
-from stages.pipeline.files import atomic, digest, read_output, write_json
+from stages.pipeline.files import atomic, digest, digest_if_any, read_output, write_json
 from stages.pipeline.params import load
 from stages.pipeline.params.sections import Params
 from stages.pipeline.progress import Progress
@@ -50,7 +50,7 @@ class Judged(NamedTuple):
     scores, shortfalls : ndarray of float64, shape (n,)
         As `stages.learning.protocol.Verified` has them; a shortfall is infinite where nothing is judged.
     judge : ndarray of int64, shape (n,)
-        Number of that network.
+        Number of that network; -1 for none.
     pictured : ndarray of int64, shape (m,)
         Positions of chosen pairs, those that each network contradicts most among them.
     predictions : ndarray
@@ -63,6 +63,17 @@ class Judged(NamedTuple):
     pictured: np.ndarray
     predictions: np.ndarray
 
+    @classmethod
+    def of_none(cls, count: int, predictions: np.ndarray) -> "Judged":
+        """Nothing said of some pairs, of which no prediction is drawn."""
+        return cls(
+            scores=np.zeros(count),
+            shortfalls=np.full(count, np.inf),
+            judge=np.full(count, -1),
+            pictured=np.empty(0, np.int64),
+            predictions=predictions,
+        )
+
 
 def main() -> None:
     """Write what such networks score, and their predictions of the chosen pairs that fit worst."""
@@ -72,11 +83,24 @@ def main() -> None:
     excluded = read_rows(Path(params.select.exclude), len(pool), least=0)
     pairs = pool.in_order(np.setdiff1d(np.arange(len(pool)), excluded))
     folds = part(pairs, params.judge.folds, params.judge.repeats, params.training.seed)
-    # TensorFlow takes seconds to start, and drawn pairs are not judged.
-    machine = {"threads": set_up_training(), "processor": processor()} if folds else {}
-    inputs = {"pool": pairs.digest, "excluded": str(excluded.tolist()), "core": digest(paths.CORE_TABLE)}
+    machine: dict[str, Any] = {}
+    learner = None
+    if folds:  # drawn pairs are not judged, and need not wait for TensorFlow
+        machine = {"threads": set_up_training(), "processor": processor()}
+        from stages.learning.learner import Learner
+
+        learner = Learner.new(pairs, params, BATCH)
+    inputs = {
+        "pool": pairs.digest,
+        "excluded": str(excluded.tolist()),
+        "core": digest(paths.CORE_TABLE),
+        "network": digest_if_any(params.network.path),
+    }
     with resumable("judge", params, inputs, machine) as saved, atomic(*OUTPUTS) as (judged, metrics):
-        found = judge(pairs, np.isin(pairs.order, chosen), folds, params, saved)
+        if learner:
+            found = judge(learner, np.isin(pairs.order, chosen), folds, params, saved)
+        else:
+            found = Judged.of_none(0, np.empty((0, *pairs.layout.prediction_shape), np.float32))
         require_space(paths.JUDGED, sum(each.nbytes for each in found))
         np.savez_compressed(
             judged,
@@ -133,11 +157,13 @@ def part(pairs: Pairs, count: int, repeats: int, seed: int) -> list[Fold]:
     ]
 
 
-def judge(pairs: Pairs, chosen: np.ndarray, folds: Sequence[Fold], params: Params, saved: Checkpoint) -> Judged:
+def judge(learner: "Learner", chosen: np.ndarray, folds: Sequence[Fold], params: Params, saved: Checkpoint) -> Judged:
     """Train a fresh network for each fold, and test it on that fold.
 
     Parameters
     ----------
+    learner : Learner
+        Of the pool; renewed for each fold.
     chosen : ndarray of bool, shape (n,)
         Which positions are those of the core.
 
@@ -146,20 +172,7 @@ def judge(pairs: Pairs, chosen: np.ndarray, folds: Sequence[Fold], params: Param
     UserError
         If training diverges.
     """
-    count = len(pairs) if folds else 0
-    found = Judged(
-        scores=np.zeros(count),
-        shortfalls=np.full(count, np.inf),
-        judge=np.zeros(count, np.int64),
-        pictured=np.empty(0, np.int64),
-        predictions=np.empty((0, *pairs.layout.prediction_shape), np.float32),
-    )
-    if not folds:
-        return found
-    from stages.learning.learner import Learner  # imports TensorFlow: bad input need not wait for that
-
-    learner = Learner.new(pairs, params, BATCH)
-    found = found._replace(predictions=learner.views([]))
+    found = Judged.of_none(len(chosen), learner.views([]))
     done = 0  # steps and tested pairs
     if saved.found:
         done = saved.found.plain["done"]

@@ -153,14 +153,14 @@ def _charts(params: Params, metrics: Mapping[str, Any], table: Sequence[Mapping[
     if any(line["score"] is not None for line in seed):
         found["seed_score"] = charts.line(seed, "epoch", "score", ("epoch", "mean score"), rule=params.precision)
         found["seed_loss"] = charts.line(seed, "epoch", "loss", ("epoch", "loss"))
-    if len(walk) > 1:
+    if len({line["selected"] for line in walk}) > 1:  # with a budget all pairs are chosen before the first round
         found["walk"] = charts.line(walk, "tested", "selected", ("pairs tested", "pairs chosen"))
         found["walk_score"] = charts.line(
             walk, "selected", "score", ("pairs chosen", "mean score, last epoch"), "point", params.precision
         )
         found["walk_loss"] = charts.line(walk, "selected", "loss", ("pairs chosen", "loss, last epoch"), "point")
     if any(line["epochs"] for line in core):
-        found["epochs"] = charts.line(core, "order", "epochs", ("place in the core", "epochs"), "bar")
+        found["epochs"] = charts.line(core, "order", "epochs", ("place in the core", "steps, or epochs"), "bar")
     found["scores"] = charts.lines(shares, "score", share_of_pairs, bar, {"domainMin": 0})
     if any(below["pool"]):
         found["pool_below"] = charts.lines(

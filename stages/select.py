@@ -98,7 +98,7 @@ def main() -> None:
             {
                 "strategy": params.select.strategy,
                 **state.metrics(),
-                "independent": _independent(pool, origins, params.select.order_seed),
+                "independent": _independent(pool, origins, params),
                 "seconds": saved.seconds(),
             },
         )
@@ -151,21 +151,21 @@ def _show(state: State, progress: Progress) -> None:
         progress.warn(line)
 
 
-def _independent(pool: Pool, origins: Origins | None, order_seed: int | None) -> bool:
+def _independent(pool: Pool, origins: Origins | None, params: Params) -> bool:
     """Whether the pool is a random sample in random order.
 
-    It is not where an earlier choice left pairs out. Pairs of files have to be in a drawn order, one of an image, of no
-    group.
+    It is not where an earlier choice left pairs out, or the seed pairs are those with foreground. Pairs of files have to
+    be all that there are, in a drawn order, one of an image, of no group.
     """
     pairs = pool.pairs
-    if len(pairs) < pairs.layout.count:
+    if len(pairs) < pairs.layout.count or params.seed_training.with_foreground:
         return False
     if origins is None:
         return True
     images = origins.tiles[:, 0]
-    of_groups = "group_pattern" in pairs.attributes["parameters"]
-    in_drawn_order = order_seed is not None and not pool.core
-    return in_drawn_order and len(np.unique(images)) == len(images) and not of_groups
+    in_drawn_order = params.select.order_seed is not None and not pool.core
+    drawn = in_drawn_order and len(np.unique(images)) == len(images)
+    return drawn and pairs.attributes["parameters"].keys().isdisjoint({"group_pattern", "train_count"})
 
 
 def _table(state: State, rows: np.ndarray) -> list[list[Any]]:

@@ -13,7 +13,7 @@ from stages.pipeline.checkpoints import State, resumable
 from stages.pipeline.disk import require_space
 from stages.pipeline.entry import run
 from stages.pipeline.errors import UserError
-from stages.pipeline.files import atomic, digest, write_json
+from stages.pipeline.files import atomic, digest, digest_if_any, write_json
 from stages.pipeline.params import load
 from stages.pipeline.params.sections import Params
 from stages.pipeline.progress import Progress
@@ -42,7 +42,7 @@ def main() -> None:
     watched = board.Board("train_seed")
     # So few pairs are learnt soonest as they are.
     student = learner.Learner.new(pairs, params, params.seed_training.batch_size, plain=True)
-    inputs = {"pool": pool.digest}
+    inputs = {"pool": pool.digest, "network": digest_if_any(params.network.path)}
     if earlier:
         student.take_over(earlier)
         inputs["earlier model"] = digest(earlier)

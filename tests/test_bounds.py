@@ -16,6 +16,10 @@ def test_the_bound_has_the_figures_of_its_formula(chosen: int, pool: int, percen
     assert 100 * bound_by_core(chosen, pool, 0.999) == pytest.approx(percent, abs=0.05 if percent > 10 else 0.005)
 
 
+def test_the_bound_is_next_to_one_if_all_but_one_are_chosen() -> None:
+    assert 0.9999 < bound_by_core(39_999, 40_000, 0.999) <= 1
+
+
 @given(st.integers(0, 60), st.integers(1, 60), st.floats(0.5, 0.999))
 def test_the_bound_grows_with_the_core_and_the_confidence_and_shrinks_with_the_pool(
     chosen: int, others: int, confidence: float

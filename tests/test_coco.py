@@ -489,6 +489,10 @@ def image_elsewhere(folder: Path) -> None:
 # And what is an error even then:
 FATAL: dict[str, tuple[Damage, str]] = {
     "a list for an image": (with_object([box(0, 0, 5, 5)], image_id=[3]), f"{A}: annotation 5: image_id is [3], allow"),
+    "a padded text for an image": (
+        with_object([box(0, 0, 5, 5)], image_id="003"),
+        f"{A}: annotation 5: image_id is '003', allow",
+    ),
     "a text for an image": (with_object([box(0, 0, 5, 5)], image_id="3"), f"{A}: annotation 5: image_id is '3', allow"),
     "no annotation": (changed(lambda values: values["annotations"].append(8)), f"{A}: annotation 8: image_id is None"),
     "boxes alone": (
@@ -617,7 +621,7 @@ WRITTEN = """{"info" : {"note": "\\u00e9 1.50"}, "licenses": [{"id":1}], "images
  {"id":2, "file_name":"b.png", "height":32,"width":32, "date_captured": "2013-11-15"},
  {"id":1, "file_name":"a.png", "height":32,"width":32}],
  "categories": [{"id":3,"name":"tree","more":[1.0,2]}, {"id":4,"name":"x"}], "annotations": [
- {"id": 12345678901234567890, "image_id":2, "category_id":3, "segmentation":[[1.50, 1e1, 20.0, 10, 9, 20.25]]},
+ {"id": 12345678901234567890, "image_id":2.0, "category_id":3, "segmentation":[[1.50, 1e1, 20.0, 10, 9, 20.25]]},
  {"id": 6, "image_id":1, "category_id":3, "segmentation":[[1, 1, 9, 9, 1, 9]]}]}
 """
 

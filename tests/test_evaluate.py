@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -402,6 +403,29 @@ def test_leaking_test_pairs_are_dropped_from_all_figures_of_the_test_set(stage: 
     perfect, none = shares[-1], shares[1]
     assert (shares[0][:2], perfect[:2], none[:2]) == (["score", "test"], ["1.1", "0.4"], ["0.0", "0.6"])
     assert [line[1] for line in read_csv(paths.SCORES_CURVE)[1:]] == ["1.0", *["0.0"] * 11]
+
+
+def test_an_interrupted_evaluation_does_not_go_on_with_other_leaks(
+    stage: Path, change: Change, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change(**{"evaluate.on_leak": "drop"})
+    monkeypatch.setenv("TRAINCORE_CHECKPOINT_SECONDS", "0")
+    save = Checkpoint.save
+
+    def cut(self: Checkpoint, state: Any) -> None:
+        save(self, state)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "save", cut)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate.main()
+    write_csv(paths.LEAKS, audit.HEADER, LEAK_LINES[:1])
+    evaluate.main()
+    found = figures()
+    shutil.rmtree(".traincore")
+    evaluate.main()
+    assert {**figures(), "seconds": 0} == {**found, "seconds": 0}
 
 
 def test_a_test_set_that_leaks_whole_has_no_figures_once_it_is_dropped(stage: Path, change: Change) -> None:

@@ -88,6 +88,16 @@ def test_a_strategy_with_a_budget_has_the_work_that_its_parameters_say(change: C
     assert work.epochs == 0
     change(**{"select.strategy": "everything"})
     assert work_for(load_all(), 1000).trained == 10 * 1000
+    Path("rows.csv").write_text("row\n3\n5\n")
+    change(**{"select.strategy": "given", "select.given.table": "rows.csv"})
+    assert (work_for(load_all(), 1000).core, work_for(load_all(), 1000).trained) == (2, 10 * 2)
+
+
+def test_a_fresh_network_on_the_core_is_work_too(change: Change) -> None:
+    before = work_for(load_all(), 1000)
+    change(**{"select.retrain": 500})
+    after = work_for(load_all(), 1000)
+    assert (after.steps - before.steps, after.trained - before.trained) == (500, 500 * 20)
 
 
 def test_the_command_tries_each_stage_and_leaves_no_trace(

@@ -155,6 +155,16 @@ def test_of_two_judgements_the_one_counts_that_contradicts_the_mask_less(
     assert dict(zip(arrays["rows"].tolist(), kept, strict=True)) == least
 
 
+def test_each_network_pictures_chosen_pairs_that_it_judges(stage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_csv(paths.CORE_TABLE, ["row", "order", "score", "epochs"], [(row, row, None, 0) for row in range(COUNT)])
+    monkeypatch.setattr(judge, "SHOWN", 4)
+    judge.main()
+    worst = np.argsort(-found()["shortfalls"], kind="stable")[:2].tolist()
+    assert WRONG in worst
+    assert {*worst} <= {*found()["pictured"].tolist()}
+    assert len(found()["pictured"]) == 2 * 4
+
+
 @given(st.integers(0, 12), st.lists(st.integers(0, 5), min_size=2, max_size=40), st.integers(2, 5), st.integers(1, 3))
 def test_folds_judge_each_pair_once_a_time_without_its_image(
     tmp_path_factory: pytest.TempPathFactory, seed: int, images: list[int], count: int, repeats: int

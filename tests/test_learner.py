@@ -361,6 +361,18 @@ def test_the_average_of_weights_is_taken_over_the_moments_that_were_remembered(f
     np.testing.assert_array_equal(learner.verify(range(COUNT)).scores, resumed.verify(range(COUNT)).scores)
 
 
+def test_the_average_that_is_recalled_predicts_and_is_saved_beside_a_moving_one(fresh: Fresh, tmp_path: Path) -> None:
+    learner = fresh(average=0.5)
+    moments = []
+    learner.after_batch = lambda: moments.append([each.numpy() for each in learner.trained.trainable_variables])
+    learner.fit_epoch(range(8), remember={1, 2})
+    learner.recall(range(8))
+    learner.save(tmp_path / "network.keras")
+    for network in (learner.network, load_network(tmp_path / "network.keras")):
+        for variable, *values in zip(network.trainable_variables, *moments, strict=True):
+            np.testing.assert_allclose(variable.numpy(), np.mean(values, axis=0), rtol=1e-5, atol=1e-7)
+
+
 def test_a_moving_average_of_the_weights_predicts_with_statistics_that_moved_as_fast(fresh: Fresh) -> None:
     learner = fresh(average=0.5)
     expected = [variable.numpy() for variable in learner.network.trainable_variables]

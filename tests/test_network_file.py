@@ -259,3 +259,13 @@ def test_a_network_of_several_channels_is_refused(tmp_path: Path) -> None:
 def test_a_size_that_a_network_cannot_take_is_refused(tmp_path: Path) -> None:
     path = saved(u_net(None), tmp_path)
     assert "own.keras: does not take images of (17, 17, 3): " in refusal(path, Layout(1, (17, 17, 3), "uint8"))
+
+
+def test_a_network_within_a_network_tells_features(tmp_path: Path) -> None:
+    images = keras.Input((16, 16, 3))
+    inner = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Conv2D(4, 3, strides=2, padding="same")])
+    masks = keras.layers.Conv2DTranspose(1, 2, strides=2, activation="sigmoid")(inner(images))
+    path = saved(keras.Model(images, masks), tmp_path)
+    pairs = write_set(tmp_path / "train.zarr", np.zeros((2, 16, 16, 3), np.uint8))
+    learner = Learner.new(pairs, params(path), 1)
+    assert learner.features(range(2)).shape == (2, 4)

@@ -571,6 +571,8 @@ def test_a_linked_folder_that_a_pattern_would_pass_over_is_refused_with_a_patter
     for kind in ("images", "masks"):
         save(tmp_path / "store" / kind / "b.png", BRIGHT if kind == "images" else BLACK_AND_WHITE)
         (tmp_path / kind / "t").symlink_to(tmp_path / "store" / kind)
+    line = line_of(tmp_path, images="im*/**/*", masks="ma*/**/*")
+    assert "images/t: a link to a folder, which ** does not follow" in line
     line = line_of(tmp_path, images="images/**/*", masks="masks/**/*")
     assert re.search(r"images/t: a link to a folder, which \*\* does not follow; .* 'images/\*/\*'", line)
     assert len(imported(tmp_path, images="images/*/*", masks="masks/*/*").images) == 2

@@ -261,6 +261,15 @@ def test_what_there_is_nothing_of_is_left_out(stage: Path) -> None:
     assert "This strategy does not walk." in text(paths.PAGE)
 
 
+def test_a_strategy_that_chose_all_at_once_did_not_walk(stage: Path) -> None:
+    of_pool(4, 4)
+    write_csv(report.CURVES["seed"], ["epoch", "score", "loss"], [])
+    rounds = [(30, 12, 0.9, 0.1, epoch) for epoch in range(1, 11)]
+    write_csv(report.CURVES["walk"], ["tested", "selected", "score", "loss", "epochs"], rounds)
+    report.main()
+    assert "This strategy does not walk." in text(paths.PAGE)
+
+
 def test_a_table_that_is_not_of_the_core_is_refused_and_what_is_there_stays(stage: Path) -> None:
     of_pool(6, 3)
     paths.PAGE.write_text("an earlier report")

@@ -8,9 +8,11 @@ import pytest
 
 from stages.pairs.layout import Origins
 from stages.pairs.tables import Choice
+from stages.pipeline.params import load_all
 from stages.select import _independent, _rejected
 from stages.strategies.shared.pool import Pool
 from stages.strategies.shared.state import State
+from tests.conftest import Change
 from tests.sets import write_set
 
 
@@ -31,9 +33,11 @@ def test_rejected_rows_are_those_not_chosen_in_order_with_their_last_scores() ->
         ([0, 1, 2], {}, None, 0, 0, False),
         ([0, 1, 1], {}, 0, 0, 0, False),
         ([0, 1, 2], {"group_pattern": "(.)_"}, 0, 0, 0, False),
+        ([0, 1, 2], {"train_count": 3}, 0, 0, 0, False),
         ([0, 1, 2], {}, 0, 1, 0, False),
         ([0, 1, 2], {}, 0, 0, 1, False),
         (None, {}, None, 0, 0, True),
+        (None, {"train_count": 3}, None, 0, 0, True),
         (None, {}, None, 1, 0, True),
         (None, {}, None, 0, 1, False),
     ],
@@ -45,6 +49,7 @@ def test_a_pool_is_a_random_sample_if_its_pairs_are_drawn_or_images_of_no_group_
     core: int,
     left_out: int,
     independent: bool,
+    change: Change,
     tmp_path: Path,
 ) -> None:
     origins = images and Origins([[f"{row}.png"] for row in range(3)], np.array([[image, 0, 0, 0] for image in images]))
@@ -52,4 +57,7 @@ def test_a_pool_is_a_random_sample_if_its_pairs_are_drawn_or_images_of_no_group_
         tmp_path / "train.zarr", np.zeros((3, 16, 16, 3), np.uint8), origins=origins or None, parameters=parameters
     )
     pool = Pool(pairs.in_order(np.arange(left_out, 3)), [Choice(0, None)] * core, 3)
-    assert _independent(pool, pairs.origins(), order_seed) is independent
+    change(**{"select.order_seed": order_seed})
+    assert _independent(pool, pairs.origins(), load_all()) is independent
+    change(**{"seed_training.with_foreground": True})
+    assert not _independent(pool, pairs.origins(), load_all())

@@ -111,7 +111,9 @@ def carry_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     """Does some of `RUNS` in a folder of its own, without experiments; which were begun, in order, and which failed."""
     monkeypatch.chdir(tmp_path)
 
-    def call(names: Sequence[str], fail: Sequence[str] = ()) -> tuple[list[str], list[str]]:
+    def call(
+        names: Sequence[str], fail: Sequence[str] = (), diverge: Sequence[str] = ()
+    ) -> tuple[list[str], list[str]]:
         begun: list[str] = []
 
         def start(run: Run) -> Future[results.Result]:
@@ -119,6 +121,9 @@ def carry_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
             future: Future[results.Result] = Future()
             if run.name in fail:
                 future.set_exception(UserError("it failed"))
+                return future
+            if run.name in diverge:
+                future.set_result({"changes": run.changes, "cores": {}, "diverged": True})
                 return future
             folder = results.CORES / run.name
             folder.mkdir(parents=True, exist_ok=True)
@@ -143,6 +148,21 @@ def test_a_run_is_done_after_the_runs_that_it_needs_and_only_once(carry_out: Cal
 def test_a_failed_run_holds_up_only_the_runs_that_need_it(carry_out: Callable[..., Any]) -> None:
     assert carry_out(RUNS, fail=["second"]) == (["first", "apart", "second"], ["second", "third"])
     assert carry_out(RUNS) == (["second", "third"], [])
+
+
+def test_a_run_that_diverged_has_a_result_and_no_core_for_others(carry_out: Callable[..., Any]) -> None:
+    assert carry_out(RUNS, diverge=["first"]) == (["first", "apart"], ["second", "third"])
+    assert results.result_of(RUNS["first"])
+
+
+def test_a_core_of_a_run_that_failed_since_is_used_no_more(carry_out: Callable[..., Any]) -> None:
+    carry_out(["first"])
+    earlier = RUNS["first"]
+    RUNS["first"] = earlier._replace(changes={**earlier.changes, "seed": 9})
+    try:
+        assert carry_out(["first", "second"], fail=["first"]) == (["first"], ["first", "second"])
+    finally:
+        RUNS["first"] = earlier
 
 
 def test_a_result_counts_as_long_as_its_parameters_and_the_cores_that_it_used_are_the_same(

@@ -69,7 +69,7 @@ def source(options: DatasetParams, item: str) -> Airbus:
     return Airbus(folder, layout, Origins(files, tiles), left_out, cut, values, rule, (), runs)
 
 
-def copy_table(folder: Path, masks: str | None, paths: Iterable[str], target: Path) -> str:
+def copy_table(folder: Path, masks: str | None, paths: Iterable[str], target: Path) -> None:
     """Copy the lines of the table that belong to some images.
 
     Parameters
@@ -82,17 +82,11 @@ def copy_table(folder: Path, masks: str | None, paths: Iterable[str], target: Pa
         The images, below that folder.
     target : Path
         The folder to copy to.
-
-    Returns
-    -------
-    str
-        The table below either folder.
     """
     name, names = masks or TABLE, {Path(path).name for path in paths}
     lines = [[line.texts[column] for column in COLUMNS] for line in read_lines(folder / name, *COLUMNS)]
     (target / name).parent.mkdir(parents=True, exist_ok=True)
     write_csv(target / name, COLUMNS, [line for line in lines if line[0] in names])
-    return name
 
 
 def mask_of(runs: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -156,7 +150,8 @@ def _paths(options: DatasetParams, ships: dict[str, list[str]], left_out: LeftOu
     left_out.skip(hidden, "a hidden file")
     left_out.add([path for path in others if Path(path).name in ships], NOT_READ)
     left_out.add([path for path in found if Path(path).name not in ships], "not in the table")
-    left_out.add(sorted(set(ships) - names), "in the table, but no such image")
+    there = {Path(path).name for path in (*found, *hidden, *others)}
+    left_out.add(sorted(set(ships) - there), "in the table, but no such image")
     return known
 
 

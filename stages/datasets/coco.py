@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from stages.datasets.shared.classes import BACKGROUND, default_color, is_background
-from stages.datasets.shared.coco_file import Listed, Object, by_name, is_path_of, lookup, read_coco, sections
+from stages.datasets.shared.coco_file import Listed, Object, read_coco, sections
 from stages.datasets.shared.decode import read_header
-from stages.datasets.shared.find import NOT_READ, LeftOut, find_files, warn
+from stages.datasets.shared.find import NOT_READ, LeftOut, by_name, find_files, is_path_of, lookup, warn
 from stages.datasets.shared.mask import Rule, Seen
 from stages.datasets.shared.raster import Header
 from stages.datasets.shared.runs import Painted, count_pixels, mask_of, overlap, shown
@@ -83,7 +83,7 @@ def source(options: DatasetParams, item: str) -> Coco:
     return Coco(folder, layout, Origins(files, tiles), left_out, cut, values, rule, classes, objects)
 
 
-def copy_annotations(folder: Path, images: str | None, masks: str | None, paths: Iterable[str], target: Path) -> str:
+def copy_annotations(folder: Path, images: str | None, masks: str | None, paths: Iterable[str], target: Path) -> None:
     """Copy the annotations of some images, as they are written, with all categories.
 
     Parameters
@@ -96,31 +96,25 @@ def copy_annotations(folder: Path, images: str | None, masks: str | None, paths:
         The images, below that folder.
     target : Path
         The folder to copy to.
-
-    Returns
-    -------
-    str
-        The file of annotations below either folder.
     """
     name, chosen = _annotations_of(folder, masks), {(path,) for path in paths}
     files = by_name(find_files(folder, images or IMAGES).images)
-    numbers = {
-        repr(value.get("id"))
-        for key, _, values in sections(folder / name)
-        for value, _ in values
-        if key == "images" and isinstance(value, dict) and tuple(lookup(str(value.get("file_name")), files)) in chosen
-    }
+    numbers: set[Any] = set()
+    for key, _, values in sections(folder / name):
+        for value, _ in values if key == "images" else ():
+            if isinstance(value, dict) and tuple(lookup(str(value.get("file_name")), files)) in chosen:
+                numbers.add(value["id"])
+
+    def is_kept(key: str, value: Any) -> bool:
+        number = value.get(KEYS[key]) if isinstance(value, dict) else None
+        return isinstance(number, int | float | str) and number in numbers  # also if 1 is written as 1.0
+
     lines = []
     for key, is_list, values in sections(folder / name):
-        kept = [
-            text
-            for value, text in values
-            if key not in KEYS or (isinstance(value, dict) and repr(value.get(KEYS[key])) in numbers)
-        ]
+        kept = [text for value, text in values if key not in KEYS or is_kept(key, value)]
         lines.append(f"{json.dumps(key)}: " + ("[\n" + ",\n".join(kept) + "\n]" if is_list else kept[0]))
     (target / name).parent.mkdir(parents=True, exist_ok=True)
     (target / name).write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
-    return name
 
 
 def _annotations_of(folder: Path, masks: str | None) -> str:

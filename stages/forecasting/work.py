@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import NamedTuple
 
+from stages.pairs.tables import read_rows
 from stages.pipeline import paths
 from stages.pipeline.files import read_metrics
 from stages.pipeline.machine import THREADS, count_from_environment
@@ -86,6 +87,8 @@ def work_for(params: Params, pool: int) -> Work:
     seeds = min(pool, params.seed_training.count)
     core = min(pool, seeds + round(slow * max(0, walked.selected - seeds)))
     tested = strategy == "pick_to_learn"  # nearly all pairs, with the network that is left
+    retrained = 0 if earlier else params.select.retrain  # in an earlier run it is among the steps
+    step = params.select.options.replay_size if tested else params.select.batch_size
     if same:
         factor, source = 1.0, "as in the last run"
     elif earlier:
@@ -97,8 +100,8 @@ def work_for(params: Params, pool: int) -> Work:
         epochs=0 if _no_seed_training(params) else min(walked.epochs, params.seed_training.max_epochs),
         core=core,
         rounds=(core - seeds) * tested,
-        steps=round(slow * walked.steps),
-        trained=round(slow * walked.trained),
+        steps=round(slow * walked.steps) + retrained,
+        trained=round(slow * walked.trained) + retrained * step,
         scored=round(growth * walked.scored),
         verified=(pool - core) * tested,
         factor=factor,
@@ -109,7 +112,11 @@ def work_for(params: Params, pool: int) -> Work:
 def _by_budget(params: Params, pool: int) -> Work:
     """The work of a strategy that chooses a number of pairs and trains for a budget."""
     options, budget, size = params.select.options, params.select.budget, params.select.batch_size
-    core = pool if params.select.strategy == "everything" else min(pool, budget.count)
+    core = min(pool, budget.count)
+    if params.select.strategy == "everything":
+        core = pool
+    elif params.select.strategy == "given":
+        core = len(read_rows(Path(options.table), pool))
     rating: int = getattr(options, "rating_epochs", 0)
     return Work(
         epochs=0

@@ -35,7 +35,7 @@ def bound_by_core(chosen: int, pool: int, confidence: float) -> float:
     def excess(share: float) -> float:
         return float(logsumexp(weights - (pool - sizes) * np.log1p(-share)))
 
-    return float(brentq(excess, chosen / pool, 1 - 1e-12, xtol=1e-12))
+    return float(brentq(excess, chosen / pool, np.nextafter(1, 0), xtol=1e-12))
 
 
 def bound_by_test(failing: int, pairs: int, confidence: float) -> float:

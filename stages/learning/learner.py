@@ -194,6 +194,7 @@ class Learner(Predictor):
         The average starts anew then; where nothing was remembered, nothing happens.
         """
         if self._average.recall():
+            self._moving.begin()
             self._statistics.due = np.asarray(positions)
 
     def save(self, path: Path) -> None:

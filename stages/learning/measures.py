@@ -145,6 +145,8 @@ def narrowest(network: keras.Model) -> keras.KerasTensor:
     """The output that tells most about an image in the fewest numbers."""
     if len(network.output_shape) == 2:
         return network.layers[-1].input
-    outputs = [layer.output for layer in network.layers if len(layer.output.shape) == 4]
+    # Of a network within a network, its output in this one: `output` is that of the inner one for itself.
+    outputs = [keras.Operation.output.fget(layer) for layer in network.layers]
+    outputs = [output for output in outputs if len(output.shape) == 4]
     least = min(output.shape[1] for output in outputs)
     return [output for output in outputs if output.shape[1] == least][-1]

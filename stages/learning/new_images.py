@@ -18,6 +18,7 @@ from stages.pairs.layout import MASK_THRESHOLD
 from stages.pairs.read import Pairs
 from stages.pipeline import paths
 from stages.pipeline.errors import UserError
+from stages.pipeline.files import digest
 from stages.pipeline.params.sections import DatasetParams
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Mapper:
         core = Pairs(paths.CORE)
         if core.layout.kind == "labels":
             raise UserError(f"{paths.CORE}: its pairs have labels; this command is for networks that predict masks")
-        self._core = core
+        self._core, self._digest = core, digest(paths.CORE_MODEL) if paths.CORE_MODEL.exists() else ""
         self.layout, self.classes = core.layout, core.classes
         self.values = Range.of_core(core.attributes)
         self.cut = Cut.of(DatasetParams.model_construct(**core.attributes["core_of"]["parameters"]))
@@ -86,7 +87,10 @@ class Mapper:
         from stages.learning.predictor import Predictor
         from stages.learning.saving import load_network
 
-        return Predictor(load_network(paths.CORE_MODEL), self._core)
+        network = load_network(paths.CORE_MODEL)
+        if digest(paths.CORE_MODEL) != self._digest:  # here, or before a worker of a cluster came to it
+            raise UserError(f"{paths.CORE_MODEL}: changed since the command started; the same command begins anew")
+        return Predictor(network, self._core)
 
     def probabilities(self, image: np.ndarray) -> np.ndarray:
         """Probabilities of each pixel of an image (h, w, c); float32, shape (h, w, 1 or classes)."""

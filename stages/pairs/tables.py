@@ -21,7 +21,7 @@ Value = TypeVar("Value")
 
 @dataclass
 class Choice:
-    """A pair of the core: its position in the pool, its score when it failed, the epochs that followed.
+    """A pair of the core: its position in the pool, its score when it failed, the epochs or steps that followed.
 
     The seed pairs have no score.
     """

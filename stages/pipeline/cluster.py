@@ -97,7 +97,7 @@ def client() -> Iterator["Client"]:
             if isinstance(error, KilledWorker):
                 raise UserError(
                     f"{SCHEDULER}: a part of the work ended {error.allowed_failures + 1} workers, most often for lack "
-                    "of memory; the same command goes on from the last checkpoint"
+                    "of memory; the same command goes on from the last checkpoint, if there is one"
                 ) from None
             if isinstance(error, RuntimeError) and "deserialization" in str(error):
                 raise UserError(

@@ -52,7 +52,7 @@ def cannot_write(error: OSError | str, needed: float | None, *paths: Path) -> Us
     free = _megabytes(free_bytes(paths[0]))
     return UserError(
         f"{names}: cannot be written: {reason}; {takes}{free} are free; once there is room, the same command goes on "
-        "from the last checkpoint"
+        "from the last checkpoint, if there is one"
     )
 
 

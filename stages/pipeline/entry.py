@@ -28,7 +28,9 @@ def run(stage: str, main: Callable[[], None]) -> None:
             _print_traceback(error)
         sys.exit(f"{stage}: {_line(error)}{_what_dvc_removed()}")
     except KeyboardInterrupt:
-        print(f"{stage}: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        print(
+            f"{stage}: interrupted; the same command goes on from the last checkpoint, if there is one", file=sys.stderr
+        )
         sys.exit(130)
 
 

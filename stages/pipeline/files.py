@@ -163,6 +163,11 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def digest_if_any(path: str) -> str:
+    """A digest of a file's content; empty where there is none."""
+    return digest(Path(path)) if Path(path).is_file() else ""
+
+
 def stamp(folder: Path) -> str:
     """A digest of the names, sizes and times of all files in a folder, which is quicker than one of their content."""
     files = sorted((path.as_posix(), *version_of(path)) for path in folder.rglob("*") if path.is_file())

@@ -19,7 +19,7 @@ def alone(target: Path) -> Iterator[None]:
     UserError
         If another process holds it.
     """
-    path = target.with_name(f"{target.stem}.partial.lock")
+    path = target.with_name(f"{target.name}.partial.lock")
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = take(path)
     if lock is None:

@@ -6,14 +6,39 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from stages.pipeline.errors import UserError
 from stages.pipeline.files import digest
 
-PACKAGES = ("numpy", "keras", "tensorflow", "zarr")
+# Those that compute, and those that read, scale and write what is computed on.
+PACKAGES = (
+    "numpy",
+    "keras",
+    "tensorflow",
+    "zarr",
+    "numcodecs",
+    "opencv-python-headless",
+    "pillow",
+    "tifffile",
+    "imagecodecs",
+    "simplejpeg",
+    "pycocotools",
+    "scikit-image",
+    "scipy",
+)
 
 
 def of_packages(*more: str) -> dict[str, str]:
-    """The versions of installed packages: of those that decide on results, and of some more."""
-    return {name: importlib.metadata.version(name) for name in (*PACKAGES, *more)}
+    """The versions of installed packages: of those that decide on results, and of some more.
+
+    Raises
+    ------
+    UserError
+        If one is not installed.
+    """
+    try:
+        return {name: importlib.metadata.version(name) for name in (*PACKAGES, *more)}
+    except importlib.metadata.PackageNotFoundError as error:
+        raise UserError(f"{error.name} is not installed; `pip install -r requirements.txt` brings it") from None
 
 
 @cache

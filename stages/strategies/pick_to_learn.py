@@ -43,7 +43,7 @@ class Options(Section):
     )
     max_steps: int = Field(ge=1, le=INT_MAX, description="most training steps of a round")
     max_passes: int = Field(
-        ge=1, le=INT_MAX, description="most passes through the pool; one after the first ends with its first failures"
+        ge=1, le=INT_MAX, description="most passes through the pool; each but the first ends once failures were learnt"
     )
 
 

@@ -50,22 +50,27 @@ def run_missing(asked: Sequence[Run], runs: Mapping[str, Run]) -> set[str]:
         Names of the runs that failed, or that need one that failed.
     """
     failed: set[str] = set()
+    lost: set[str] = set()  # runs that diverged, which is a result, but leave no core to those that need it
     under_way: dict[Future[Result], Run] = {}
     with _experiments(runs) as start:
         while True:
-            left = {run.name: run for run in _missing(asked, runs) if run.name not in failed}
-            ready = [run for run in left.values() if all(has_core(name) and name not in left for name in run.needs)]
+            left = {run.name: run for run in _missing(asked, runs) if run.name not in failed | lost}
+            open_or_lost = left.keys() | failed | lost
+            ready = [run for run in left.values() if all(map(has_core, run.needs)) and not run.needs & open_or_lost]
             under_way |= {start(run): run for run in ready if run not in under_way.values()}
             if not under_way:
                 return failed | left.keys()
             for done in wait(under_way, return_when=FIRST_COMPLETED).done:
                 run = under_way.pop(done)
                 try:
-                    record(run, done.result())
-                    print(f"{run.name}: done", flush=True)
+                    result = done.result()
                 except UserError as error:
                     failed.add(run.name)
                     print(f"{run.name}: {error}", flush=True)
+                else:
+                    record(run, result)
+                    lost |= {run.name} if "diverged" in result else set()
+                    print(f"{run.name}: done", flush=True)
 
 
 def _missing(asked: Iterable[Run], runs: Mapping[str, Run]) -> list[Run]:

@@ -121,6 +121,11 @@ def class_rule(options: DatasetParams, masks: Sequence[tuple[Path, int]]) -> Cla
         by_color, classes = _classes_of(masks, ignored, options.strict)
     else:
         names = [BACKGROUND if is_background(name) else name for name in options.classes]
+        if BACKGROUND in names[1:]:
+            named = options.classes[names.index(BACKGROUND, 1)]
+            raise UserError(
+                f"dataset.classes names {named!r}, which is the background, allowed in the first place alone"
+            )
         told = options.mask_values
         if options.class_colors is not None:
             told = [number_of(color) for color in options.class_colors]

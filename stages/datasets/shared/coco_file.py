@@ -6,11 +6,10 @@ times as much memory as the file. https://cocodataset.org/#format-data
 
 import json
 import re
-import unicodedata
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from stages.datasets.shared.find import LeftOut
@@ -89,6 +88,7 @@ def read_coco(folder: Path, name: str, left_out: LeftOut) -> tuple[list[Listed],
     listed: list[Listed | None] = []
     images: dict[int | str, Listed] = {}
     categories: dict[int, str] = {}
+    numbers: set[float] = set()
     early: list[str] = []  # annotations that stand before the images
     astray: list[str] = []
     for key, is_list, values in sections(path):
@@ -99,16 +99,17 @@ def read_coco(folder: Path, name: str, left_out: LeftOut) -> tuple[list[Listed],
         if key == "images":
             listed = [_listed(value) for value, _ in values]
             images = {image.number: image for image in listed if image}
+            numbers = {number for each in images if (number := _number(each)) is not None}
         elif key == "categories":
             categories = _categories(path, [value for value, _ in values])
         elif "images" in seen:
-            astray = [_named(name, value) for value, _ in values if not _add(path, value, images)]
+            astray = [_named(name, value) for value, _ in values if not _add(path, value, images, numbers)]
         else:
             early = [text for _, text in values]
         seen.add(key)
     if len(seen) < len(LISTS):
         raise UserError(f"{path}: no {' and no '.join(key for key in LISTS if key not in seen)}; is it a COCO file?")
-    astray += [_named(name, value) for value in map(json.loads, early) if not _add(path, value, images)]
+    astray += [_named(name, value) for value in map(json.loads, early) if not _add(path, value, images, numbers)]
     _check_objects(path, images.values(), categories)
     useless = [f"{name}: number {place} of the images" for place, image in enumerate(listed, 1) if image is None]
     left_out.add(useless, "an id, a file_name, a height or a width is missing, or makes no sense")
@@ -198,29 +199,6 @@ class _Text:
             separator = self.take(",]")
 
 
-def by_name(paths: Sequence[str]) -> dict[str, list[str]]:
-    """Files by the names that they can have in the annotations: their path, after a slash, and each end of it."""
-    files: dict[str, list[str]] = defaultdict(list)
-    for path in paths:
-        parts = unicodedata.normalize("NFC", path).split("/")
-        files["/" + "/".join(parts)].append(path)
-        for start in range(len(parts)):
-            files["/".join(parts[start:])].append(path)
-    return files
-
-
-def lookup(name: str, files: Mapping[str, list[str]]) -> list[str]:
-    """Files that an image may have by its name: the whole path is better than an end, and that than the last part."""
-    path = PurePosixPath(unicodedata.normalize("NFC", name.replace("\\", "/")))
-    return next((files[each] for each in (f"/{path}", str(path), path.name) if each in files), [])
-
-
-def is_path_of(name: str, path: str) -> bool:
-    """Whether the name of an image is the path of a file or an end of it, as far as it names folders at all."""
-    parts = PurePosixPath(unicodedata.normalize("NFC", name.replace("\\", "/"))).parts
-    return parts == PurePosixPath(unicodedata.normalize("NFC", path)).parts[-len(parts) :] or len(parts) == 1
-
-
 def _listed(value: Any) -> Listed | None:
     match value:
         case {
@@ -237,8 +215,10 @@ def _named(name: str, annotation: Any) -> str:
     return f"{name}: annotation {shown(annotation.get('id') if isinstance(annotation, dict) else annotation)}"
 
 
-def _add(path: Path, annotation: Any, images: Mapping[Any, Listed]) -> bool:
+def _add(path: Path, annotation: Any, images: Mapping[Any, Listed], numbers: Collection[float]) -> bool:
     """Add an object, or what is wrong with it, to its image; False if there is no such image.
+
+    ``numbers`` are the ids of the images as numbers, however they are written.
 
     Raises
     ------
@@ -246,7 +226,7 @@ def _add(path: Path, annotation: Any, images: Mapping[Any, Listed]) -> bool:
         If it does not tell its image: without it, a mask would lack an object, and nobody knows which.
     """
     home: Any = annotation.get("image_id") if isinstance(annotation, dict) else None
-    if not isinstance(home, int | float | str) or (home not in images and _has_twin(home, images)):
+    if not isinstance(home, int | float | str) or (home not in images and _number(home) in numbers):
         raise UserError(f"{_named(str(path), annotation)}: image_id is {shown(home)}, allowed is the id of an image")
     if home not in images:
         return False
@@ -266,9 +246,12 @@ def _add(path: Path, annotation: Any, images: Mapping[Any, Listed]) -> bool:
     return True
 
 
-def _has_twin(number: float | str, images: Mapping[Any, Listed]) -> bool:
-    """Whether an image has that id as a text, or as a number."""
-    return str(number) in images or (isinstance(number, str) and number.isdecimal() and int(number) in images)
+def _number(written: float | str) -> float | None:
+    """The number that an id is, though it may be written as a text, with zeros before it or as 1.0."""
+    try:
+        return float(written)
+    except (ValueError, OverflowError):
+        return None
 
 
 def _categories(path: Path, values: Sequence[Any]) -> dict[int, str]:

@@ -3,15 +3,16 @@
 Paths start below the folder, have `/` on any system and are sorted; so the same files give the same rows anywhere.
 """
 
+import itertools
 import os
 import re
 import sys
 import unicodedata
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeVar
 
 from stages.datasets.shared.decode import ENDINGS
@@ -157,8 +158,9 @@ def find_files(folder: Path, pattern: str) -> Found:
 
 def _require_no_linked_folder(folder: Path, pattern: tuple[str, ...]) -> None:
     """Raise if ``**``, which follows no links, passes over a folder that is one."""
-    before = folder.joinpath(*pattern[: pattern.index("**")])
-    for place, folders, _ in os.walk(before):
+    before = pattern[: pattern.index("**")]
+    starts = sorted(folder.glob("/".join(before))) if before else [folder]
+    for place, folders, _ in itertools.chain.from_iterable(map(os.walk, starts)):
         for linked in (Path(place, name) for name in sorted(folders)):
             if linked.is_symlink() and any(path.suffix.lower() in ENDINGS for path in linked.rglob("*")):
                 raise UserError(
@@ -213,6 +215,29 @@ def _put(found: dict[str, str], stem: str, path: str) -> None:
     if stem in found:
         raise UserError(f"{path} and {found[stem]} are both called {stem!r}; images and masks are matched by that")
     found[stem] = path
+
+
+def by_name(paths: Sequence[str]) -> dict[str, list[str]]:
+    """Files by the names that they can have in the annotations: their path, after a slash, and each end of it."""
+    files: dict[str, list[str]] = defaultdict(list)
+    for path in paths:
+        parts = unicodedata.normalize("NFC", path).split("/")
+        files["/" + "/".join(parts)].append(path)
+        for start in range(len(parts)):
+            files["/".join(parts[start:])].append(path)
+    return files
+
+
+def lookup(name: str, files: Mapping[str, list[str]]) -> list[str]:
+    """Files that an image may have by its name: the whole path is better than an end, and that than the last part."""
+    path = PurePosixPath(unicodedata.normalize("NFC", name.replace("\\", "/")))
+    return next((files[each] for each in (f"/{path}", str(path), path.name) if each in files), [])
+
+
+def is_path_of(name: str, path: str) -> bool:
+    """Whether the name of an image is the path of a file or an end of it, as far as it names folders at all."""
+    parts = PurePosixPath(unicodedata.normalize("NFC", name.replace("\\", "/"))).parts
+    return parts == PurePosixPath(unicodedata.normalize("NFC", path)).parts[-len(parts) :] or len(parts) == 1
 
 
 def examine(check: Callable[[int], Result], count: int) -> list[Result]:

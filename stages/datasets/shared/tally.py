@@ -131,7 +131,7 @@ def require_sense(source: TileSource, tally: Tally, item: str, strict: bool) -> 
     UserError
         If masks of 0 and 1 stand beside black and white ones, or none has any of the named values; if ``strict``, also
         if a named value or class is in no mask, or nearly all of them are without foreground or without background.
-        That most pixels are mask, or none is background beside classes, gets a warning in any case.
+        A warning in any case: most pixels are mask, or, with classes, none is background.
     """
     files, rule = tally.files, source.rule
     if source.classes or (isinstance(rule, Rule) and rule.told):

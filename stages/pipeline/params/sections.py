@@ -114,7 +114,11 @@ class NetworkParams(Section):
     base_filters: int | None = Field(ge=1, le=1024, description="filters of the first level")
     dropout: float | None = Field(ge=0, lt=1, description="full rate of dropout, in steps of 1/256")
     batch_normalization: bool | None = Field(description="whether `bn_unet` normalises batches")
-    momentum: float | None = Field(ge=0, lt=1, description="momentum of batch normalisation's moving averages")
+    momentum: float | None = Field(
+        ge=0,
+        lt=1,
+        description="momentum of batch normalisation's moving averages; not used where `training.average` is above 0",
+    )
     initializer: Literal["glorot_uniform", "glorot_normal", "he_uniform", "he_normal"] | None = Field(
         description="initial weights: `glorot_uniform`, `glorot_normal`, `he_uniform`, `he_normal`"
     )
@@ -192,7 +196,9 @@ class SelectParams(Section):
         "`given`, `uncertainty`, `el2n`, `forgetting`, `ccs`, `k_center`, `facility_location`, `foreground_random`, "
         "`mask_shape`"
     )
-    batch_size: int = Field(ge=1, le=65536, description="pairs of a training step")
+    batch_size: int = Field(
+        ge=1, le=65536, description="pairs of a training step; those of `pick_to_learn` have `replay_size`"
+    )
     order_seed: int | None = Field(
         ge=0,
         le=INT_MAX,
@@ -205,7 +211,7 @@ class SelectParams(Section):
     )
     on_suspect: Literal["keep", "set_aside"] = Field(
         description="what `pick_to_learn` does with a pair that fails by far, at less than half of the bar: `keep` "
-        "learns it as any other, `set_aside` does not as long as that is so: its mask may be wrong"
+        "learns it as any other, `set_aside` leaves it out until it scores higher, since its mask may be wrong"
     )
     retrain: int = Field(
         ge=0,
@@ -230,7 +236,9 @@ class JudgeParams(Section):
         "`0` is for masks that are right for certain, as drawn ones",
     )
     repeats: int = Field(
-        ge=1, le=100, description="times that this is done, with other parts each; a pair's better judgement counts"
+        ge=1,
+        le=100,
+        description="times that this is done, with other parts each; of a pair's judgements the least shortfall counts",
     )
     steps: int = Field(ge=1, le=INT_MAX, description="training steps of each of these networks, of 20 pairs")
 
