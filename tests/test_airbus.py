@@ -356,3 +356,12 @@ def test_classes_of_a_table_are_said_to_make_one_mask(folder: Path, capsys: pyte
         )
     drawn(folder)
     assert "2 values of ClassId, which make one mask here" in capsys.readouterr().err
+
+
+def test_a_file_that_is_not_read_is_counted_once(folder: Path) -> None:
+    name = sorted(ships_of(folder))[0]
+    (folder / "train_v2" / name).rename(folder / "train_v2" / Path(name).with_suffix(".heic"))
+    text = (folder / TABLE).read_text()
+    (folder / TABLE).write_text(text.replace(name, Path(name).with_suffix(".heic").name))
+    counts = opened(folder, strict=False, images="train_v2/*").left_out.counts
+    assert sum(counts.values()) == 1

@@ -15,7 +15,7 @@ from stages.drawing.colors import as_classes
 from stages.pairs.layout import IGNORED, PixelClass, ignored_class
 from stages.pipeline.params.sections import MOST_CLASSES
 from tests.damage import refused
-from tests.files import noise, save
+from tests.files import make_pairs, noise, save
 from tests.sources import SIZE, drawn, opened, refusal
 
 VALUES = np.zeros((SIZE, SIZE), np.uint8)
@@ -272,3 +272,10 @@ def test_ignored_pixels_are_drawn_in_a_grey_of_their_own(taken: list[str]) -> No
     assert ignored_class(classes).color not in taken
     drawing = as_classes(np.array([[IGNORED, 0]], np.uint8), classes)
     assert len(np.unique(drawing.reshape(-1, 3), axis=0)) == 2
+
+
+@pytest.mark.parametrize("names", [["road", "_background_"], ["background", "Background", "road"]])
+def test_the_background_has_one_name(tmp_path: Path, names: list[str]) -> None:
+    make_pairs(tmp_path, 1)
+    line = refused(lambda: opened(tmp_path, classes=names))
+    assert f"dataset.classes names {names[1]!r}" in line

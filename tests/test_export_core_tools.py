@@ -171,13 +171,25 @@ def test_masks_whose_value_was_0_are_read_again_as_they_are(folder: Path, capsys
     assert np.array_equal(found.targets, core.read([0, 1, 2])[1])
 
 
+def test_parts_and_ranges_of_a_set_are_those_of_its_files_no_more(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made_by: dict[str, Any] = {"name": "folder", "path": "photos", "value_range": [50, 150], "train_count": 600}
+    made_by |= {"test_pattern": "^images/test/", "group_pattern": "(.)_"}
+    core = write_core(random_images(3), random_masks(3), **made_by)
+    export_core.main(["out"])
+    settings = {**made_by, **printed_settings(capsys)}
+    found = read_again(settings.pop("path"), 3, **{key: settings[key] for key in settings if key != "name"})
+    assert np.array_equal(found.images, core.read([0, 1, 2])[0])
+
+
 def printed_settings(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     """The parameters that the command says make the same pairs."""
     line = capsys.readouterr().out.splitlines()[-1]
     assert "\\u" not in line  # DVC knows no such escapes
     words = [word for word in shlex.split(line.removeprefix("read again by ")) if word != "-S"]
     settings = (word.removeprefix("dataset.").split("=", 1) for word in words)
-    return {key: value if key in ("name", "path") else json.loads(value) for key, value in settings}
+    return {key: value if key in ("name", "path", "value_range") else json.loads(value) for key, value in settings}
 
 
 @pytest.mark.parametrize("count", [None, 4, 2])

@@ -1,5 +1,6 @@
 """The stage `generate` as a person runs it: the same bytes with any number of workers, all of a set or nothing."""
 
+import errno
 import os
 import re
 import shutil
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -228,3 +230,40 @@ def test_images_that_changed_are_read_anew_though_the_parameters_did_not(change:
         found.append(Pairs(paths.POOL).read([0]).images[0])
     assert np.array_equal(found[1], noise(16, 16, seed=5))
     assert not np.array_equal(found[0], found[1])
+
+
+def of_files(change: Change, folder: Path) -> Path:
+    change(**{"dataset.name": "folder", "dataset.path": str(make_pairs(folder, 3)), "dataset.image_size": 16})
+    change(**{"dataset.test_share": 0.0, "seed_training.count": 1})
+    return folder
+
+
+def test_a_file_that_changes_while_it_is_read_ends_the_stage(
+    change: Change, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = of_files(change, tmp_path / "files")
+    write = generate._write_shards
+
+    def change_then_write(*arguments: Any) -> Any:
+        save(folder / "images/a.png", noise(16, 16, seed=5))
+        return write(*arguments)
+
+    monkeypatch.setattr(generate, "_write_shards", change_then_write)
+    with pytest.raises(UserError, match="files: changed while it was read; the same command reads it anew"):
+        generate.main("train")
+    assert not paths.POOL.exists()
+    monkeypatch.setattr(generate, "_write_shards", write)
+    generate.main("train")
+    assert np.array_equal(Pairs(paths.POOL).read([0]).images[0], noise(16, 16, seed=5))
+
+
+def test_a_disk_that_is_full_where_files_have_no_second_names_is_one_line(
+    change: Change, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    of_files(change, tmp_path / "files")
+    monkeypatch.setattr(generate, "_link", fail)
+    with pytest.raises(UserError, match=r"^data/train\.zarr: cannot be written: .*No space left on device; it takes"):
+        generate.main("train")

@@ -62,5 +62,10 @@ def test_a_lock_whose_file_was_removed_between_opening_and_locking_is_not_taken_
         others[0].kill()
 
 
+def test_targets_of_one_stem_have_locks_of_their_own(tmp_path: Path) -> None:
+    with locks.alone(tmp_path / "masks.a"), locks.alone(tmp_path / "masks.b"):
+        pass
+
+
 def test_a_lock_that_is_gone_has_an_unknown_holder(tmp_path: Path) -> None:
     assert locks.holder(tmp_path / "lock") == "unknown"

@@ -143,6 +143,14 @@ def test_files_that_are_passed_over_and_images_on_another_scale_are_said(
     assert files_below(folder / "out") == ["a.png"]
 
 
+def test_a_network_that_was_replaced_after_the_command_started_predicts_nothing(taught: Path) -> None:
+    save_image(taught / "new/a.png", spotted(20, 20))
+    mapper = Mapper()
+    teach(gain=4)
+    with pytest.raises(UserError, match=r"^models/core\.keras: changed since the command started"):
+        mapper.map(Path("new"), "a.png")
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_an_output_that_is_there_already_is_refused(taught: Path, command: str) -> None:
     save_image(taught / "new/a.png", spotted(20, 20))
