@@ -71,8 +71,9 @@ def main() -> None:
     params = load("evaluate")
     pool, test = Pairs(paths.POOL), Pairs(paths.TEST)
     chosen = read_output(paths.CORE_TABLE, read_rows, len(pool))
-    judged = read_output(paths.JUDGED, _read_judged, len(pool))
-    verified = read_output(paths.VERIFIED, _read_verified, len(pool))
+    judged_columns = ("rows", "scores", "shortfalls"), ("pictured", "predictions")
+    judged = read_output(paths.JUDGED, _read_columns, len(pool), *judged_columns)
+    verified = read_output(paths.VERIFIED, _read_columns, len(pool), ("rows", "fits"))
     leaking = _read_allowed_leaks(params.evaluate.on_leak, len(test))
     excluded = read_rows(Path(params.select.exclude), len(pool), least=0)
     dropped = leaking if params.evaluate.on_leak == "drop" else leaking[:0]
@@ -247,18 +248,11 @@ def _predictions(
     return np.array([found[row] for row in rows])
 
 
-def _read_verified(path: Path, count: int) -> dict[str, np.ndarray]:
-    """Rows whose fits stage ``select`` knows, and these fits; a reader for `read_output`."""
-    return _read_columns(path, count, ("rows", "fits"))
-
-
-def _read_judged(path: Path, count: int) -> dict[str, np.ndarray]:
-    """What stage ``judge`` found, see `stages.judge`; a reader for `read_output`."""
-    return _read_columns(path, count, ("rows", "scores", "shortfalls"), ("pictured", "predictions"))
-
-
 def _read_columns(path: Path, count: int, *tables: Sequence[str]) -> dict[str, np.ndarray]:
-    """The arrays of tables, each with rows of the pool in its first column, and as many values in the others."""
+    """The arrays of tables, each with rows of the pool in its first column, and as many values in the others.
+
+    A reader for `read_output`.
+    """
     arrays = read_arrays(path)
     if arrays.keys() != {name for names in tables for name in names}:
         raise damaged_output(path, f"its arrays are {', '.join(arrays)}")

@@ -3,7 +3,7 @@
 A pair with a wrong mask fails, joins the core and is learnt, mask and all; the core's network then agrees with it. So
 the pool is parted into folds. For each a fresh network learns pairs drawn from the other folds, few of which are wrong,
 and is tested on its own. Tiles of one image stand in one fold. That is repeated with other folds, and of the judgements
-of a pair the one with the least shortfall counts: one network that is sure of something else may err, several seldom do.
+of a pair the one with the least shortfall counts: a network that is sure of something else may err, several seldom do.
 """
 
 from bisect import bisect_right

@@ -154,8 +154,8 @@ def _show(state: State, progress: Progress) -> None:
 def _independent(pool: Pool, origins: Origins | None, params: Params) -> bool:
     """Whether the pool is a random sample in random order.
 
-    It is not where an earlier choice left pairs out, or the seed pairs are those with foreground. Pairs of files have to
-    be all that there are, in a drawn order, one of an image, of no group.
+    It is not where an earlier choice left pairs out, or the seed pairs are those with foreground. Pairs of files have
+    to be all that there are, in a drawn order, one of an image, of no group.
     """
     pairs = pool.pairs
     if len(pairs) < pairs.layout.count or params.seed_training.with_foreground:

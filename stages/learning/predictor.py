@@ -117,8 +117,7 @@ class Predictor:
         """
         blocks = in_blocks(np.asarray(positions), PREDICTION_BATCH)
         for asked, sums in zip(blocks, self.compute("fit", blocks), strict=True):
-            fit = as_fit(sums, self.pixels)
-            yield type(fit).from_table(fit.table()[: len(asked)])
+            yield as_fit([each[: len(asked)] for each in sums], self.pixels)
 
     def uncertainty(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
         """Measure how unsure the predictions of some pairs are.

@@ -39,7 +39,8 @@ class State:
     Attributes
     ----------
     ROUND_LIMIT : str
-        What rounds that stalled have reached, before what, and what happens then; of strategies that have rounds.
+        End of the warning about rounds that stalled: the limit that they reached, and what happens then. Only
+        strategies with rounds have it.
     pool : int
         Pairs to choose from.
     chosen : list of Choice
