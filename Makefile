@@ -2,8 +2,8 @@
 PYTHON ?= $(shell for v in 3.13 3.12 3.11; do python$$v -c "" 2> /dev/null && echo python$$v && exit; done; echo python3)
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
-# Three processes keep two cores busy, for tests often wait; the one that is done first takes over tests of the others.
-PYTEST := pytest --numprocesses=3 --dist=worksteal
+# Whichever of two processes is done first takes over tests of the other.
+PYTEST := pytest --numprocesses=2 --dist=worksteal
 
 # The environment alone.
 setup: $(VENV)/installed

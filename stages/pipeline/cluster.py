@@ -110,7 +110,7 @@ def client() -> Iterator["Client"]:
             ):
                 raise UserError(
                     f"{SCHEDULER}: the scheduler at {address()} is gone; the same command goes on from the last "
-                    "checkpoint"
+                    "checkpoint, if there is one"
                 ) from None
             raise
         finally:
