@@ -150,7 +150,7 @@ def _paths(options: DatasetParams, ships: dict[str, list[str]], left_out: LeftOu
     left_out.skip(hidden, "a hidden file")
     left_out.add([path for path in others if Path(path).name in ships], NOT_READ)
     left_out.add([path for path in found if Path(path).name not in ships], "not in the table")
-    there = {Path(path).name for path in (*found, *hidden, *others)}
+    there = names | {Path(path).name for path in (*hidden, *others)}
     left_out.add(sorted(set(ships) - there), "in the table, but no such image")
     return known
 

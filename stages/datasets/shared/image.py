@@ -145,12 +145,16 @@ def choose_range(setting: str | Sequence[float], paths: Sequence[Path], headers:
 
 def warn_of_dark(paths: Sequence[Path], headers: Sequence[Header], white: int) -> None:
     """Warn if images of 16 bits are all far from what is white, as if they were stored on another scale."""
-    deep = _deep(paths, headers)
-    most = max((each.greatest for each in _extents(deep)), default=white)
-    if most < DIM * white:
+    deep, greatest = _deep(paths, headers), []
+    for file in deep:
+        extent = _extent(*file)
+        if extent and extent.greatest >= DIM * white:
+            return  # so that hardly any is read twice
+        greatest += [extent.greatest] if extent else []
+    if greatest:
         warn(
-            f"{len(deep)} images of 16 bits hold no value above {most}, where the network takes {white} as white; "
-            "do they have the scale of the images that it was trained on?"
+            f"{len(deep)} images of 16 bits hold no value above {max(greatest)}, where the network takes {white} as "
+            "white; do they have the scale of the images that it was trained on?"
         )
 
 
