@@ -115,14 +115,15 @@ def main() -> None:
         suspected = _suspects(rated["rejected"], Rated(*(judged[name] for name in Rated._fields)), chosen)
         lines = ((*values, JUDGES[by]) for *values, by in lines_of(*suspected))
         write_csv(suspects, *with_origins(SUSPECT, lines, suspected[0], pool.origins()))
-        shown, doubted = tested[0][:SHOWN], suspected[0][:SHOWN][~np.isnan(suspected[1][:SHOWN])]
+        shown = tested[0][:SHOWN]
+        doubted, predictions = _doubted(suspected[0][:SHOWN], suspected[3][:SHOWN], of_pool.views, judged)
         np.savez_compressed(
             worst,
             allow_pickle=False,
             test_rows=shown,
             test_predictions=of_test.views(shown),
             suspects_rows=doubted,
-            suspects_predictions=_predictions(doubted.tolist(), of_pool.views, judged),
+            suspects_predictions=predictions,
         )
         write_json(
             metrics,
@@ -238,14 +239,18 @@ def _lowest_first(rated: Rated) -> tuple[np.ndarray, np.ndarray]:
     return rated.rows[lowest], rated.scores[lowest]
 
 
-def _predictions(
-    rows: Sequence[int], predict: Callable[[Sequence[int]], np.ndarray], judged: Mapping[str, np.ndarray]
-) -> np.ndarray:
-    """Predictions for suspects by networks that did not learn them: chosen ones have theirs in `judged`."""
+def _doubted(
+    rows: np.ndarray, by: np.ndarray, predict: Callable[[Sequence[int]], np.ndarray], judged: Mapping[str, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Those of some suspects that what judged them has a prediction of, and these predictions.
+
+    Judges keep a prediction only of the pairs that they contradict most, and know nothing of the core.
+    """
     found = dict(zip(judged["pictured"].tolist(), judged["predictions"], strict=True))
-    others = [row for row in rows if row not in found]
-    found |= zip(others, predict(others), strict=True)
-    return np.array([found[row] for row in rows])
+    of_core = rows[by == JUDGES.index("core")].tolist()
+    found |= zip(of_core, predict(of_core), strict=True)
+    kept = [row for row in rows.tolist() if row in found]
+    return np.array(kept, np.int64), np.array([found[row] for row in kept])
 
 
 def _read_columns(path: Path, count: int, *tables: Sequence[str]) -> dict[str, np.ndarray]:

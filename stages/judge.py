@@ -22,7 +22,7 @@ from stages.pipeline.checkpoints import Checkpoint, State, resumable
 from stages.pipeline.disk import require_space
 from stages.pipeline.entry import run
 from stages.pipeline.errors import UserError
-from stages.pipeline.files import atomic, digest, digest_if_any, read_output, write_json
+from stages.pipeline.files import atomic, digest_if_any, write_json
 from stages.pipeline.params import load
 from stages.pipeline.params.sections import Params
 from stages.pipeline.progress import Progress
@@ -52,7 +52,7 @@ class Judged(NamedTuple):
     judge : ndarray of int64, shape (n,)
         Number of that network; -1 for none.
     pictured : ndarray of int64, shape (m,)
-        Positions of chosen pairs, those that each network contradicts most among them.
+        Positions of those that each network contradicts most.
     predictions : ndarray
         What is drawn of their predictions, see `stages.learning.predictor.Predictor.views`.
     """
@@ -76,10 +76,9 @@ class Judged(NamedTuple):
 
 
 def main() -> None:
-    """Write what such networks score, and their predictions of the chosen pairs that fit worst."""
+    """Write what such networks score, and their predictions of the pairs that fit worst."""
     params = load("judge")
     pool = Pairs(paths.POOL)
-    chosen = read_output(paths.CORE_TABLE, read_rows, len(pool))
     excluded = read_rows(Path(params.select.exclude), len(pool), least=0)
     pairs = pool.in_order(np.setdiff1d(np.arange(len(pool)), excluded))
     folds = part(pairs, params.judge.folds, params.judge.repeats, params.training.seed)
@@ -93,12 +92,11 @@ def main() -> None:
     inputs = {
         "pool": pairs.digest,
         "excluded": str(excluded.tolist()),
-        "core": digest(paths.CORE_TABLE),
         "network": digest_if_any(params.network.path),
     }
     with resumable("judge", params, inputs, machine) as saved, atomic(*OUTPUTS) as (judged, metrics):
         if learner:
-            found = judge(learner, np.isin(pairs.order, chosen), folds, params, saved)
+            found = judge(learner, len(pairs), folds, params, saved)
         else:
             found = Judged.of_none(0, np.empty((0, *pairs.layout.prediction_shape), np.float32))
         require_space(paths.JUDGED, sum(each.nbytes for each in found))
@@ -115,7 +113,6 @@ def main() -> None:
             metrics,
             {
                 "judged": len(found.scores),
-                "below_bar": int((found.scores < params.bar).sum()),
                 "pairs_trained": len(folds) * params.judge.steps * BATCH,
                 "seconds": saved.seconds(),
             },
@@ -157,22 +154,20 @@ def part(pairs: Pairs, count: int, repeats: int, seed: int) -> list[Fold]:
     ]
 
 
-def judge(learner: "Learner", chosen: np.ndarray, folds: Sequence[Fold], params: Params, saved: Checkpoint) -> Judged:
+def judge(learner: "Learner", count: int, folds: Sequence[Fold], params: Params, saved: Checkpoint) -> Judged:
     """Train a fresh network for each fold, and test it on that fold.
 
     Parameters
     ----------
     learner : Learner
-        Of the pool; renewed for each fold.
-    chosen : ndarray of bool, shape (n,)
-        Which positions are those of the core.
+        Of ``count`` pairs; renewed for each fold.
 
     Raises
     ------
     UserError
         If training diverges.
     """
-    found = Judged.of_none(len(chosen), learner.views([]))
+    found = Judged.of_none(count, learner.views([]))
     done = 0  # steps and tested pairs
     if saved.found:
         done = saved.found.plain["done"]
@@ -197,7 +192,7 @@ def judge(learner: "Learner", chosen: np.ndarray, folds: Sequence[Fold], params:
                 _test(found, learner, block, number)
                 done += len(block)
             if done == ends[number]:
-                found = _pictured(found, learner, np.flatnonzero(chosen & (found.judge == number)))
+                found = _pictured(found, learner, np.flatnonzero(found.judge == number))
             progress.show(done)
             saved.save_if_due(state)
         saved.save(state())

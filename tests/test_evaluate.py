@@ -357,6 +357,11 @@ def test_chosen_pairs_stand_among_the_suspects_with_what_the_networks_say_that_d
     found, of_core = worst["suspects_predictions"]
     assert not found.any()
     assert of_core.any()
+    save_arrays(paths.JUDGED, judged_of([1, 3], [0.0, 1.0]) | {"pictured": np.array([5]), "predictions": found[None]})
+    evaluate.main()
+    worst = read_output(paths.WORST, read_arrays)
+    assert worst["suspects_rows"].tolist() == [5]  # of 1 nothing is kept, and what judged 5 is the core's network
+    assert worst["suspects_predictions"][0].tobytes() == of_core.tobytes()
 
 
 @pytest.mark.parametrize(

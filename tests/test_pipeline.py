@@ -43,7 +43,7 @@ def watched(reproduced: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_precision_reruns_all_but_generate_and_the_way_back_runs_nothing(project: Path) -> None:
     output = succeed(project, "dvc", "exp", "run", "--name", "other", "-S", "precision=0.4")
-    assert stages_run(output) == ["train_seed", "select", "judge", "evaluate", "report"]
+    assert stages_run(output) == ["train_seed", "select", "evaluate", "report"]
     shown = json.loads(succeed(project, "dvc", "metrics", "diff", "--json"))
     assert shown["metrics/evaluate.json"]["bar"] == pytest.approx({"old": 0.285, "new": 0.38, "diff": 0.095})
     assert "other" in succeed(project, "dvc", "exp", "show", "--csv")
@@ -58,7 +58,7 @@ def test_precision_reruns_all_but_generate_and_the_way_back_runs_nothing(project
 @pytest.mark.parametrize(
     ("change", "stale"),
     [
-        ("tolerance=0.9", {"select", "judge", "evaluate", "report"}),
+        ("tolerance=0.9", {"select", "evaluate", "report"}),
         ("audit.likeness=0.9", {"audit", "report"}),
         ("evaluate.on_leak=drop", {"evaluate", "report"}),
         ("judge.folds=2", {"judge", "report"}),

@@ -58,11 +58,11 @@ AS_THEY_ARE = [
 # Experiments, each with the stages that have to run.
 FROM_SEED = ["train_seed", "select", "judge", "evaluate", "report"]
 EXPERIMENTS = {
-    "dvc exp run -S select.order_seed=1": FROM_SEED,
+    "dvc exp run -S select.order_seed=1": ["train_seed", "select", "evaluate", "report"],
     "dvc exp run -S network.name=bn_unet": FROM_SEED,
     "dvc exp run -S select.strategy=k_center -S select.budget.count=300": FROM_SEED,
     "dvc exp run -S select.strategy=first_failure": FROM_SEED,
-    "dvc exp run -S select.retrain=1000": ["select", "judge", "evaluate", "report"],
+    "dvc exp run -S select.retrain=1000": ["select", "evaluate", "report"],
     "dvc exp run -S dataset.train_count=600 -S dataset.test_count=200 -S dataset.image_size=48 "
     "-S network.base_filters=8": STAGES,
 }

@@ -92,7 +92,7 @@ def write_figures(count: int, chosen: int) -> None:
         "audit": audit,
         "seed": seed,
         "select": select,
-        "judge": {"judged": 0, "below_bar": 0, "pairs_trained": 0, "seconds": 0.5},
+        "judge": {"judged": 0, "pairs_trained": 0, "seconds": 0.5},
         "evaluate": evaluate,
         "record": record,
     }
@@ -205,7 +205,7 @@ PICKED = {
         ),
         ("audit", {"leaking_test_pairs": 7}, "7 test pairs share an image with the pool"),
         ("audit", {"within_pool": {"exact": 2, "near": 1, "shifted": 0}}, "Within the pool it found 3 copies"),
-        ("judge", {"judged": 1200, "below_bar": 7}, "found 7 of 1,200 pairs below 0.8075. Of several judgements"),
+        ("judge", {"judged": 1200}, "1,200 pairs in all. Of several judgements"),
         ("judge", {}, "Those of the core were not judged: judge.folds is 0."),
         ("select", {**PICKED, "set_aside": 5}, "but for 5 that were set aside: they score below 0.40"),
         ("select", {**PICKED, "set_aside": 5}, "Counted: 5 of the 1,170 pairs outside the core fail"),
