@@ -47,6 +47,15 @@ def test_tensorflow_has_its_fast_kernels_on_any_processor_unless_they_are_unwant
     assert succeed(ROOT, sys.executable, "-c", script, **variables).split() == [used]
 
 
+def test_keras_starts_without_scikit_learn_which_others_may_import() -> None:
+    script = (
+        "from stages.learning.tensorflow import set_up_tensorflow; set_up_tensorflow()\n"
+        "import keras, sys; print('sklearn' in sys.modules)\n"
+        "import sklearn.neighbors; print(sklearn.neighbors.NearestNeighbors.__name__)"
+    )
+    assert succeed(ROOT, sys.executable, "-c", script).split() == ["False", "NearestNeighbors"]
+
+
 def test_a_person_s_own_settings_of_keras_do_not_matter(tmp_path: Path) -> None:
     settings = {"image_data_format": "channels_first", "floatx": "float64", "epsilon": 1e-3, "backend": "jax"}
     (tmp_path / "keras.json").write_text(json.dumps(settings))

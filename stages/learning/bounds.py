@@ -1,9 +1,7 @@
 """Bounds on the share of fresh pairs that fail: from the size of a core alone, and from a test set."""
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.special import gammaln, logsumexp
-from scipy.stats import binomtest
+from scipy.special import betaincinv, gammaln, logsumexp
 
 
 def bound_by_core(chosen: int, pool: int, confidence: float) -> float:
@@ -29,6 +27,8 @@ def bound_by_core(chosen: int, pool: int, confidence: float) -> float:
     """
     if chosen >= pool:
         return 1.0
+    from scipy.optimize import brentq  # takes a quarter of a second, which a stage's start need not
+
     sizes = np.arange(chosen, pool)  # m
     weights = _log_choose(sizes, chosen) - _log_choose(pool, chosen) + np.log((1 - confidence) / pool)
 
@@ -51,10 +51,9 @@ def bound_by_test(failing: int, pairs: int, confidence: float) -> float:
     Returns
     -------
     float
-        In (0, 1].
+        In (0, 1], where at most as many of these test pairs fail with a probability of 1 − ``confidence``.
     """
-    interval = binomtest(failing, pairs, alternative="less").proportion_ci(confidence, method="exact")
-    return float(interval.high)
+    return float(betaincinv(failing + 1, pairs - failing, confidence)) if failing < pairs else 1.0
 
 
 def _log_choose(total: np.ndarray | int, part: int) -> np.ndarray:
