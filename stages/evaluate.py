@@ -120,9 +120,9 @@ def main() -> None:
         np.savez_compressed(
             worst,
             allow_pickle=False,
-            test_rows=shown,
+            test_lines=np.arange(len(shown)),
             test_predictions=of_test.views(shown),
-            suspects_rows=doubted,
+            suspects_lines=doubted,
             suspects_predictions=predictions,
         )
         write_json(
@@ -242,15 +242,15 @@ def _lowest_first(rated: Rated) -> tuple[np.ndarray, np.ndarray]:
 def _doubted(
     rows: np.ndarray, by: np.ndarray, predict: Callable[[Sequence[int]], np.ndarray], judged: Mapping[str, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Those of some suspects that what judged them has a prediction of, and these predictions.
+    """Places of those of some suspects that what judged them has a prediction of, and these predictions.
 
     Judges keep a prediction only of the pairs that they contradict most, and know nothing of the core.
     """
     found = dict(zip(judged["pictured"].tolist(), judged["predictions"], strict=True))
     of_core = rows[by == JUDGES.index("core")].tolist()
     found |= zip(of_core, predict(of_core), strict=True)
-    kept = [row for row in rows.tolist() if row in found]
-    return np.array(kept, np.int64), np.array([found[row] for row in kept])
+    kept = np.flatnonzero(np.isin(rows, list(found)))
+    return kept, np.array([found[row] for row in rows[kept].tolist()])
 
 
 def _read_columns(path: Path, count: int, *tables: Sequence[str]) -> dict[str, np.ndarray]:

@@ -106,12 +106,13 @@ def _draw_worst(folder: Path, sets: Mapping[str, Pairs]) -> None:
     """The pairs of the lowest scores, and what the network says of them."""
     worst = read_output(paths.WORST, read_arrays)
     for name, pairs in sets.items():
-        rows, predictions = worst[f"{name}_rows"], worst[f"{name}_predictions"]
-        lines = read_output(TABLES[name], partial(read_table, most=len(rows)))
-        titles = [_title(line) for line in lines]
-        if lines:
-            picture = folder / f"worst_{name}.png"
-            pictures.draw_predictions(picture, pairs.read(rows), predictions, titles, sets["suspects"].classes)
+        places, predictions = worst[f"{name}_lines"].tolist(), worst[f"{name}_predictions"]
+        if not places:
+            continue
+        lines = read_output(TABLES[name], partial(read_table, most=places[-1] + 1))
+        shown = [lines[place] for place in places]
+        block, titles = pairs.read([int(line["row"]) for line in shown]), [_title(line) for line in shown]
+        pictures.draw_predictions(folder / f"worst_{name}.png", block, predictions, titles, sets["suspects"].classes)
 
 
 def _title(line: Mapping[str, str]) -> str:

@@ -353,14 +353,16 @@ def test_chosen_pairs_stand_among_the_suspects_with_what_the_networks_say_that_d
     assert judged[1:3] == [["1", "0.0", "fold"], ["5", "0.0", "core"]]
     assert ["3", "1.0", "fold"] in judged
     worst = read_output(paths.WORST, read_arrays)
-    assert worst["suspects_rows"].tolist() == [1, 5]
+    assert worst["suspects_lines"].tolist() == [0, 1]
     found, of_core = worst["suspects_predictions"]
     assert not found.any()
     assert of_core.any()
     save_arrays(paths.JUDGED, judged_of([1, 3], [0.0, 1.0]) | {"pictured": np.array([5]), "predictions": found[None]})
     evaluate.main()
     worst = read_output(paths.WORST, read_arrays)
-    assert worst["suspects_rows"].tolist() == [5]  # of 1 nothing is kept, and what judged 5 is the core's network
+    assert worst["suspects_lines"].tolist() == [
+        1
+    ]  # of the first nothing is kept, and what judged the second is the core's network
     assert worst["suspects_predictions"][0].tobytes() == of_core.tobytes()
 
 
@@ -491,14 +493,16 @@ def test_test_pairs_are_written_the_worst_first_without_those_that_were_dropped(
     assert read_csv(paths.TEST_SCORES) == [["row", "score"], ["0", "0.0"], ["2", "0.0"], ["4", "0.0"]]
 
 
-def test_the_worst_predictions_are_kept_beside_their_rows(stage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_worst_predictions_are_kept_beside_their_lines(stage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluate, "SHOWN", 3)
     evaluate.main()
     worst = read_output(paths.WORST, read_arrays)
-    assert {name: array.tolist() for name, array in worst.items() if name.endswith("rows")} == {
-        "suspects_rows": [5, 2, 3],
-        "test_rows": [0, 2, 4],
+    assert {name: array.tolist() for name, array in worst.items() if name.endswith("lines")} == {
+        "suspects_lines": [0, 1, 2],
+        "test_lines": [0, 1, 2],
     }
+    assert [line[0] for line in read_csv(paths.SUSPECTS)[1:4]] == ["5", "2", "3"]
+    assert [line[0] for line in read_csv(paths.TEST_SCORES)[1:4]] == ["0", "2", "4"]
     for name in ("suspects_predictions", "test_predictions"):
         assert (worst[name].shape, str(worst[name].dtype)) == ((3, 16, 16, 1), "float32")
         assert np.array_equal(worst[name] > 0.5, masks(8, 8, 8) > 0)
@@ -509,4 +513,4 @@ def test_without_test_pairs_none_is_kept(stage: Path, change: Change) -> None:
     write_csv(paths.LEAKS, audit.HEADER, [["pool", 0, "test", row, "exact", 0, 0, 1.0] for row in range(TEST)])
     evaluate.main()
     worst = read_output(paths.WORST, read_arrays)
-    assert (worst["test_rows"].shape, worst["test_predictions"].shape) == ((0,), (0, 16, 16, 1))
+    assert (worst["test_lines"].shape, worst["test_predictions"].shape) == ((0,), (0, 16, 16, 1))

@@ -16,10 +16,11 @@ from stages import report
 from stages.drawing import pictures
 from stages.evaluate import SUSPECT
 from stages.pairs.layout import Origins
+from stages.pairs.read import Pairs
 from stages.pairs.tables import HEADER, with_origins, write_csv
 from stages.pipeline import paths
 from stages.pipeline.errors import UserError
-from stages.pipeline.files import write_json
+from stages.pipeline.files import read_arrays, write_json
 from tests.browser import opened
 from tests.conftest import Change, make_workspace
 from tests.project import ROOT, core_of, metrics, succeed
@@ -46,8 +47,8 @@ def of_pool(count: int, chosen: int, size: int = 16, classes: int | None = None,
     write_csv(report.TABLES["suspects"], SUSPECT, [(row, 0.5, 0.25, "core") for row in rejected])
     shape = (classes,) if classes else (size, size, 1)
     arrays: dict[str, np.ndarray] = {}
-    for name, rows in (("test", np.arange(4)), ("suspects", np.array(rejected[:20], np.int64))):
-        arrays |= {f"{name}_rows": rows, f"{name}_predictions": stream.random((len(rows), *shape))}
+    for name, shown in (("test", 4), ("suspects", len(rejected[:20]))):
+        arrays |= {f"{name}_lines": np.arange(shown), f"{name}_predictions": stream.random((shown, *shape))}
     np.savez_compressed(paths.WORST, allow_pickle=False, **arrays)
     write_curves(chosen)
     write_figures(count, chosen)
@@ -238,10 +239,11 @@ def test_the_worst_pairs_are_titled_with_their_scores_and_suspects_with_what_the
     stage: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     titled: dict[str, Sequence[str]] = {}
+    drawn: dict[str, np.ndarray] = {}
     draw = pictures.draw_predictions
 
     def watched(path: Path, block: Any, predictions: Any, titles: Sequence[str], *classes: Any) -> None:
-        titled[path.stem] = titles
+        titled[path.stem], drawn[path.stem] = titles, block.images
         draw(path, block, predictions, titles, *classes)
 
     monkeypatch.setattr(pictures, "draw_predictions", watched)
@@ -249,6 +251,12 @@ def test_the_worst_pairs_are_titled_with_their_scores_and_suspects_with_what_the
     report.main()
     assert titled["worst_suspects"] == ["row 4, score 0.5, 0.25 short", "row 5, score 0.5, 0.25 short"]
     assert titled["worst_test"][1] == "row 1, score 0.25"
+    arrays = read_arrays(paths.WORST)
+    arrays |= {"suspects_lines": np.array([1]), "suspects_predictions": arrays["suspects_predictions"][1:]}
+    np.savez_compressed(paths.WORST, allow_pickle=False, **arrays)
+    report.main()  # of the first suspect there is no prediction
+    assert titled["worst_suspects"] == ["row 5, score 0.5, 0.25 short"]
+    assert np.array_equal(drawn["worst_suspects"], Pairs(paths.POOL).read([5]).images)
 
 
 def test_what_there_is_nothing_of_is_left_out(stage: Path) -> None:
