@@ -128,6 +128,9 @@ ELSEWHERE = {
     "dvc exp run -S dataset.name=folder -S dataset.path=membrane -S dataset.image_size=128 "
     "-S 'dataset.mask_values=[0]' \\": "minutes, of images that are not here; tests/test_folder.py has the options",
     "dvc exp run -S dataset.name=folder -S dataset.path=my_images -S dataset.image_size=128": "tests/test_variants.py",
+    "dvc exp run -S dataset.name=folder -S dataset.path=my_images -S dataset.image_size=128 generate@train": (
+        "tests/test_variants.py"
+    ),
     "dvc exp run -S dataset.name=folder -S dataset.path=s3://bucket/my_images -S dataset.image_size=128": (
         "tests/test_store_pipeline.py"
     ),

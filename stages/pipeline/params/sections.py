@@ -42,7 +42,12 @@ class DatasetParams(Section):
         "`airbus`, your own files"
     )
     # Pixels of a mask are counted in float32, which is exact up to 2²⁴.
-    image_size: int = Field(ge=1, le=4096, description="height and width of a pair in pixels, at most 4096")
+    image_size: int = Field(
+        ge=1,
+        le=4096,
+        description="height and width of a pair in pixels, at most 4096; a multiple of 16 for the U-Nets, for ellipses "
+        "more than twice `radius_max`",
+    )
     train_count: int | None = Field(
         ge=1, le=100_000_000, description="pairs of the pool; for your files `null` takes all tiles"
     )
@@ -264,7 +269,8 @@ class Params(Section):
 
     precision: float = Field(
         gt=0,
-        description="the walk goes on once an epoch's mean score is above it; below 1.1 for `tiered_iou`, else below 1",
+        description="a training round ends once the mean score of an epoch is above it (`pick_to_learn`: the running "
+        "mean of its steps, and the new pairs have to pass); below 1.1 for `tiered_iou`, else below 1",
     )
     tolerance: float = Field(gt=0, le=1, description="a pair fails when its score is below `precision · tolerance`")
     confidence: float = Field(gt=0, lt=1, description="confidence of the bounds on the share of fresh pairs that fail")
