@@ -62,8 +62,7 @@ def main() -> None:
         Progress("report", 4, "part") as progress,
     ):
         folder.mkdir()
-        first = range(min(FIRST, len(core)))
-        pictures.draw_montage(overview, core.read(first), across=RANDOM, widest=OVERVIEW_PIXELS)
+        _draw_montage(overview, core, FIRST, across=RANDOM, widest=OVERVIEW_PIXELS)
         _draw_pairs(folder, pool, core, table)
         progress.show(1)
         _draw_worst(folder, {"test": test, "suspects": pool})
@@ -77,7 +76,9 @@ def main() -> None:
             "colors": {each.name: each.color for each in pool.classes},
             "kinds": [kind for kind in KINDS if kind in metrics["evaluate"]],
             "charts": _charts(params, metrics, table),
-            "pictures": {path.stem: _embedded(path) for path in sorted(folder.iterdir()) if path.stem != "core"},
+            "pictures": {
+                path.stem: pictures.embedded(path) for path in sorted(folder.iterdir()) if path.stem != "core"
+            },
             "versions": {name: version(name) for name in PACKAGES},
             "code": _code(),
         }
@@ -99,7 +100,14 @@ def _draw_pairs(folder: Path, pool: Pairs, core: Pairs, table: Sequence[Mapping[
     ):
         shown = [titles[place] for place in places]
         pictures.draw_pairs(folder / f"{name}.png", core.read(places), shown, pool.classes)
-    pictures.draw_montage(folder / "core.png", core.read(range(min(MOST_SHOWN, len(core)))))
+    _draw_montage(folder / "core.png", core, MOST_SHOWN)
+
+
+def _draw_montage(path: Path, core: Pairs, most: int, **options: int) -> None:
+    """The first pairs of the core close together, read a few at a time."""
+    count = min(most, len(core))
+    blocks = np.split(np.arange(count), range(RANDOM, count, RANDOM))
+    pictures.draw_montage(path, core.stream(blocks), (count, *core.layout.image_shape[:2]), **options)
 
 
 def _draw_worst(folder: Path, sets: Mapping[str, Pairs]) -> None:
@@ -168,11 +176,6 @@ def _charts(params: Params, metrics: Mapping[str, Any], table: Sequence[Mapping[
             below, "score", ("score", "share of the pool below it, logarithmic"), bar, {"type": "log"}
         )
     return found
-
-
-def _embedded(path: Path) -> dict[str, Any]:
-    width, height = pictures.size_of(path)
-    return {"url": pictures.as_url(path), "width": width, "height": height}
 
 
 def _flat(section: Section, above: str = "") -> dict[str, Any]:

@@ -24,7 +24,7 @@ from stages.pipeline.progress import Progress
 from stages.pipeline.workers import itself, workers
 
 SHOWN = 20
-HEADER = ["file", "expected_score", "expected_iou", "mean_probability"]
+HEADER = ["file", "expected_tiered_iou", "expected_iou", "mean_probability"]
 RANKING = "ranking"
 Line = tuple[str, float, float, float]
 Mask = tuple[tuple[int, ...], bytes]  # shape, and compressed pixels
@@ -80,7 +80,7 @@ def _items(lines: Sequence[Line], masks: Mapping[str, Mask]) -> Iterator[Item]:
     for rank, (path, score, expected, mean) in enumerate(lines, 1):
         shape, compressed = masks[path]
         mask = np.frombuffer(zlib.decompress(compressed), np.uint8).reshape(shape)
-        yield Item(path, mask, expected, {"rank": rank, "expected_score": score, "mean_probability": mean})
+        yield Item(path, mask, expected, {"rank": rank, "expected_tiered_iou": score, "mean_probability": mean})
 
 
 def foreground(probabilities: np.ndarray) -> np.ndarray:

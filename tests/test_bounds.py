@@ -18,6 +18,7 @@ def test_the_bound_has_the_figures_of_its_formula(chosen: int, pool: int, percen
 
 def test_the_bound_is_next_to_one_if_all_but_one_are_chosen() -> None:
     assert 0.9999 < bound_by_core(39_999, 40_000, 0.999) <= 1
+    assert bound_by_core(9_999, 10_000, 1 - 1e-9) == 1
 
 
 @given(st.integers(0, 60), st.integers(1, 60), st.floats(0.5, 0.999))

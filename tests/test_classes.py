@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from stages.datasets.shared.classes import ClassRule, default_color
-from stages.drawing.colors import as_classes
+from stages.drawing.colors import mask_as_rgb
 from stages.pairs.layout import IGNORED, PixelClass, ignored_class
 from stages.pipeline.params.sections import MOST_CLASSES
 from tests.damage import refused
@@ -270,7 +270,7 @@ def test_ignored_pixels_have_the_number_behind_that_of_the_last_class() -> None:
 def test_ignored_pixels_are_drawn_in_a_grey_of_their_own(taken: list[str]) -> None:
     classes = [PixelClass(color, value, color) for value, color in enumerate(taken)]
     assert ignored_class(classes).color not in taken
-    drawing = as_classes(np.array([[IGNORED, 0]], np.uint8), classes)
+    drawing = mask_as_rgb(np.array([[[IGNORED], [0]]], np.uint8), classes)
     assert len(np.unique(drawing.reshape(-1, 3), axis=0)) == 2
 
 

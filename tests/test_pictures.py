@@ -38,9 +38,9 @@ def colours_of(pixels: np.ndarray) -> set[tuple[int, ...]]:
 
 
 def test_each_kind_of_pixel_has_its_colour() -> None:
-    mask = np.array([[True, True], [False, False]])
-    predicted = np.array([[True, False], [True, False]])
-    hit, missed, false, right = colors.kinds_of(mask, predicted).reshape(-1, 3).tolist()
+    mask = np.array([[1, 1], [0, 0]], np.uint8)[:, :, None]
+    predicted = np.array([[0.9, 0.1], [0.9, 0.5]])[:, :, None]
+    hit, missed, false, right = colors.comparison_as_rgb(mask, predicted).reshape(-1, 3).tolist()
     assert {
         "rightly in the mask": tuple(hit),
         "missed": tuple(missed),
@@ -122,7 +122,7 @@ def test_images_of_any_size_are_drawn_beside_what_is_said_of_them(tmp_path: Path
 
 def test_a_montage_holds_every_image_in_its_place(tmp_path: Path) -> None:
     given = block(5)
-    pictures.draw_montage(tmp_path / "a.png", given)
+    pictures.draw_montage(tmp_path / "a.png", [given], (len(given.images), *given.images.shape[1:3]))
     drawn = read(tmp_path / "a.png")
     assert drawn.shape == (2 * 9, 3 * 9, 3)
     for number, (image, mask) in enumerate(zip(given.images, given.targets, strict=True)):
@@ -131,7 +131,7 @@ def test_a_montage_holds_every_image_in_its_place(tmp_path: Path) -> None:
 
 
 def test_a_montage_of_many_large_images_stays_a_picture_that_can_be_looked_at(tmp_path: Path) -> None:
-    pictures.draw_montage(tmp_path / "a.png", block(300, size=128, labels=True))
+    pictures.draw_montage(tmp_path / "a.png", [block(100, size=128, labels=True)] * 3, (300, 128, 128))
     height, width, _ = read(tmp_path / "a.png").shape
     assert 0.9 * pictures.WIDEST < width <= 1.02 * pictures.WIDEST
     assert height <= 1.1 * width
@@ -151,14 +151,14 @@ ROAD, CAR = (0x80, 0x40, 0x80), (0, 0, 0x8E)
 
 def test_a_mask_of_classes_has_their_colours() -> None:
     mask = np.array([[0, 1], [2, IGNORED]], np.uint8)
-    drawn = colors.as_classes(mask, CLASSES).reshape(-1, 3).tolist()
+    drawn = colors.mask_as_rgb(mask[:, :, None], CLASSES).reshape(-1, 3).tolist()
     assert [tuple(pixel) for pixel in drawn] == [(0, 0, 0), ROAD, CAR, colors.KINDS_OF_CLASSES["ignored"]]
 
 
 def test_each_kind_of_pixel_of_a_mask_of_classes_has_its_colour() -> None:
-    mask = np.array([1, 0, 1, 1, 0, IGNORED])[None]
-    predicted = np.array([1, 2, 0, 2, 0, 1])[None]
-    drawn = colors.kinds_of_classes(mask, predicted)[0].tolist()
+    mask = np.array([1, 0, 1, 1, 0, IGNORED])[None, :, None]
+    predicted = np.array([1, 2, 0, 2, 0, 1])[None, :, None]
+    drawn = colors.comparison_as_rgb(mask, predicted, CLASSES)[0].tolist()
     assert dict(zip(colors.KINDS_OF_CLASSES, map(tuple, drawn), strict=True)) == colors.KINDS_OF_CLASSES
 
 

@@ -66,7 +66,7 @@ def unsure(folder: Path) -> Path:
 def test_the_images_that_are_expected_to_be_worst_come_first(unsure: Path) -> None:
     triage.main(["new", "ranking"])
     lines = ranking(unsure / "ranking")
-    assert list(lines[0]) == ["file", "expected_score", "expected_iou", "mean_probability"]
+    assert list(lines[0]) == ["file", "expected_tiered_iou", "expected_iou", "mean_probability"]
     assert [line["file"] for line in lines] == [
         "vague.png",  # an empty mask, by little
         "b/unsure.png",
@@ -80,7 +80,7 @@ def test_the_images_that_are_expected_to_be_worst_come_first(unsure: Path) -> No
         probability = pixelwise.probabilities(image[0, :, :, None], GAIN)
         (expected,) = expected_ious(tf.constant(probability[None, :, :, None], tf.float32)).numpy()[0]
         assert float(line["expected_iou"]) == pytest.approx(expected, rel=1e-3)
-        assert float(line["expected_score"]) == pytest.approx(tier(np.array(expected)).item())
+        assert float(line["expected_tiered_iou"]) == pytest.approx(tier(np.array(expected)).item())
         assert float(line["mean_probability"]) == pytest.approx(probability.mean(), rel=1e-4)
     assert float(lines[-1]["expected_iou"]) == pytest.approx(1 / (1 + np.exp(-GAIN / 2)), rel=1e-4)
 
@@ -157,7 +157,7 @@ def test_tools_get_the_expected_iou_for_a_score_and_the_other_columns_of_the_ran
     for name in FORMATS:
         triage.main(["new", name, "--format", name])
     expected = [
-        (rank, *(float(line[key]) for key in ("expected_iou", "expected_score", "mean_probability")))
+        (rank, *(float(line[key]) for key in ("expected_iou", "expected_tiered_iou", "mean_probability")))
         for rank, line in enumerate(ranking(unsure / "coco"), 1)
     ]
     images = read_json(unsure / "coco/annotations/instances_default.json")["images"]
@@ -165,7 +165,7 @@ def test_tools_get_the_expected_iou_for_a_score_and_the_other_columns_of_the_ran
     samples = read_json(unsure / "fiftyone/samples.json")["samples"]
     tags = [{key: float(value) for key, value in tag.items()} for tag in tags_of(unsure / "cvat").values()]
     for found in (images, [task["data"] for task in tasks], samples, tags):
-        keys = ("rank", "score", "expected_score", "mean_probability")
+        keys = ("rank", "score", "expected_tiered_iou", "mean_probability")
         assert [tuple(each[key] for key in keys) for each in found] == expected
     assert [task["predictions"][0]["score"] for task in tasks] == sorted(score for _, score, *_ in expected)
     assert tasks[0]["data"]["image"] == "/data/local-files/?d=new/vague.png"

@@ -99,15 +99,15 @@ def copy_annotations(folder: Path, images: str | None, masks: str | None, paths:
     """
     name, chosen = _annotations_of(folder, masks), {(path,) for path in paths}
     files = by_name(find_files(folder, images or IMAGES).images)
-    numbers: set[Any] = set()
+    numbers: set[int | float | str | None] = set()
     for key, _, values in sections(folder / name):
         for value, _ in values if key == "images" else ():
             if isinstance(value, dict) and tuple(lookup(str(value.get("file_name")), files)) in chosen:
-                numbers.add(value["id"])
+                numbers.add(_number(value, "id"))
 
     def is_kept(key: str, value: Any) -> bool:
-        number = value.get(KEYS[key]) if isinstance(value, dict) else None
-        return isinstance(number, int | float | str) and number in numbers  # also if 1 is written as 1.0
+        number = _number(value, KEYS[key])
+        return number is not None and number in numbers  # also if 1 is written as 1.0
 
     lines = []
     for key, is_list, values in sections(folder / name):
@@ -115,6 +115,12 @@ def copy_annotations(folder: Path, images: str | None, masks: str | None, paths:
         lines.append(f"{json.dumps(key)}: " + ("[\n" + ",\n".join(kept) + "\n]" if is_list else kept[0]))
     (target / name).parent.mkdir(parents=True, exist_ok=True)
     (target / name).write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+
+
+def _number(value: Any, key: str) -> int | float | str | None:
+    """What an entry gives for its image's number, if that can be one."""
+    number = value.get(key) if isinstance(value, dict) else None
+    return number if isinstance(number, int | float | str) else None
 
 
 def _annotations_of(folder: Path, masks: str | None) -> str:

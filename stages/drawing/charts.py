@@ -55,7 +55,6 @@ def line(
     labels: tuple[str, str],
     mark: str = "line",
     rule: float | None = None,
-    scale: Mapping[str, Any] | None = None,
 ) -> str:
     """A curve, points or bars.
 
@@ -71,8 +70,6 @@ def line(
         Kind of chart; bars stand at 0, 1, 2 and so on.
     rule : float, optional
         Value of ``y`` with a dashed line across.
-    scale : mapping, optional
-        Scale of the vertical axis, in Vega-Lite's terms.
 
     Returns
     -------
@@ -87,7 +84,7 @@ def line(
     layers: list[dict[str, Any]] = [
         {
             "mark": {"type": mark, "color": COLOURS[0], **style},
-            "encoding": {"x": _axis(x, labels[0], across), "y": _axis(y, labels[1], scale)},
+            "encoding": {"x": _axis(x, labels[0], across), "y": _axis(y, labels[1])},
         }
     ]
     if rule is not None:

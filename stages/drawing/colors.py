@@ -50,35 +50,6 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
     return pixels[:, :, :3] if image.shape[2] >= 3 else np.repeat(pixels[:, :, :1], 3, axis=2)
 
 
-def as_grey(values: np.ndarray) -> np.ndarray:
-    """Greys from black, 0, to white, 1.
-
-    Parameters
-    ----------
-    values : ndarray of numbers in [0, 1], shape (h, w)
-
-    Returns
-    -------
-    ndarray of uint8, shape (h, w, 3)
-    """
-    return np.repeat(np.rint(values * 255).astype(np.uint8)[:, :, None], 3, axis=2)
-
-
-def kinds_of(mask: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Colours of the four kinds of pixels, see `KINDS`.
-
-    Parameters
-    ----------
-    mask, predicted : ndarray of bool, shape (h, w)
-
-    Returns
-    -------
-    ndarray of uint8, shape (h, w, 3)
-    """
-    number = np.where(mask, np.where(predicted, 0, 2), np.where(predicted, 1, 3))
-    return np.array(list(KINDS.values()), np.uint8)[number]
-
-
 def outlined(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Colours of a stored image with the edge of its mask in yellow.
 
@@ -98,31 +69,29 @@ def outlined(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return drawn
 
 
-def as_classes(mask: np.ndarray, classes: Sequence[PixelClass]) -> np.ndarray:
-    """Colours of a mask of classes; ignored pixels are grey.
+def mask_as_rgb(mask: np.ndarray, classes: Sequence[PixelClass] = ()) -> np.ndarray:
+    """Colours of a mask: greys from black, 0, to white, 1, or those of classes.
 
     Parameters
     ----------
-    mask : ndarray of uint8, shape (h, w)
-        Places in ``classes``, or `IGNORED`.
+    mask : ndarray, shape (h, w, 1)
+        Numbers in [0, 1], or places in ``classes`` and `IGNORED`, which is grey.
     classes : sequence of PixelClass
+        None for masks of 0 and 1.
 
     Returns
     -------
     ndarray of uint8, shape (h, w, 3)
     """
+    if not classes:
+        return np.repeat(np.rint(mask * 255).astype(np.uint8), 3, axis=2)
     palette = np.full((IGNORED + 1, 3), rgb(ignored_class(classes).color), np.uint8)
     palette[: len(classes)] = [rgb(each.color) for each in classes]
-    return np.asarray(palette[mask])
-
-
-def mask_as_rgb(mask: np.ndarray, classes: Sequence[PixelClass] = ()) -> np.ndarray:
-    """Colours of a mask (h, w, 1), of probabilities in [0, 1] or of classes; uint8, shape (h, w, 3)."""
-    return as_classes(mask[:, :, 0], classes) if classes else as_grey(mask[:, :, 0])
+    return np.asarray(palette[mask[:, :, 0]])
 
 
 def comparison_as_rgb(mask: np.ndarray, predicted: np.ndarray, classes: Sequence[PixelClass] = ()) -> np.ndarray:
-    """Colours of the kinds of pixels.
+    """Colours of the kinds of pixels, see `KINDS` and `KINDS_OF_CLASSES`.
 
     Parameters
     ----------
@@ -137,24 +106,8 @@ def comparison_as_rgb(mask: np.ndarray, predicted: np.ndarray, classes: Sequence
     -------
     ndarray of uint8, shape (h, w, 3)
     """
-    if classes:
-        return kinds_of_classes(mask[:, :, 0], predicted[:, :, 0])
-    return kinds_of(mask[:, :, 0] > 0, predicted[:, :, 0] > MASK_THRESHOLD)
-
-
-def kinds_of_classes(mask: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Colours of the kinds of pixels of masks of classes, see `KINDS_OF_CLASSES`.
-
-    Parameters
-    ----------
-    mask, predicted : ndarray of int, shape (h, w)
-        Classes, 0 the background; of the true mask also `IGNORED`.
-
-    Returns
-    -------
-    ndarray of uint8, shape (h, w, 3)
-    """
-    cases = [mask == IGNORED, (mask == 0) & (predicted == 0), mask == predicted, mask == 0, predicted == 0]
+    true, said = mask[:, :, 0], predicted[:, :, 0] if classes else predicted[:, :, 0] > MASK_THRESHOLD
+    cases = [true == IGNORED, (true == 0) & (said == 0), true == said, true == 0, said == 0]
     names = ["ignored", "rightly background", "rightly in a class", "wrongly in a class", "missed"]
     number = np.select(cases, range(len(cases)), len(cases))
     colors = np.array([KINDS_OF_CLASSES[name] for name in (*names, "in the wrong class")], np.uint8)

@@ -2,7 +2,8 @@
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -116,27 +117,32 @@ def draw_masks(
     _explained(_sheet(cells, titles, across=4), "", _named(classes)).save(path, optimize=True)
 
 
-def draw_montage(path: Path, block: Block, across: int | None = None, widest: int = WIDEST) -> None:
+def draw_montage(
+    path: Path, blocks: Iterable[Block], shape: tuple[int, int, int], across: int | None = None, widest: int = WIDEST
+) -> None:
     """Draw many images close together, in rows from left to right, with the edges of their masks.
 
     Parameters
     ----------
     path : Path
         The picture, a PNG or JPEG file.
-    block : Block
+    blocks : iterable of Block
         The pairs.
+    shape : tuple of int
+        Their number, and the height and width of an image.
     across : int, optional
         Images in a row; by default as many as make a square.
     widest : int
         Greatest width in pixels. Images are made smaller for it, but not smaller than `LEAST`.
     """
-    height, width = block.images.shape[1:3]
-    across = across or int(np.ceil(np.sqrt(len(block.images) * height / width)))
+    count, height, width = shape
+    across = across or int(np.ceil(np.sqrt(count * height / width)))
     factor = min(1.0, max(LEAST / max(height, width), widest / (across * (width + 1))))
     high, wide = max(1, round(height * factor)), max(1, round(width * factor))
-    down = -(-len(block.images) // across)
+    down = -(-count // across)
     sheet = np.full((down * (high + 1), across * (wide + 1), 3), 255, np.uint8)
-    for number, (image, target) in enumerate(zip(block.images, block.targets, strict=True)):
+    pairs = chain.from_iterable(zip(block.images, block.targets, strict=True) for block in blocks)
+    for number, (image, target) in enumerate(pairs):
         drawn = as_rgb(image) if target.ndim == 1 else outlined(image, target)
         small = np.asarray(Image.fromarray(drawn).resize((wide, high), Image.Resampling.BOX))
         top, left = number // across * (high + 1), number % across * (wide + 1)
@@ -158,16 +164,14 @@ def thumbnail(image: np.ndarray, size: int) -> str:
     return _as_url(picture, quality=70)
 
 
-def as_url(path: Path) -> str:
-    """Data URL of a picture in WebP, a fifth of the bytes of its PNG file."""
+def embedded(path: Path) -> dict[str, Any]:
+    """Data URL of a picture in WebP, a fifth of the bytes of its PNG file, and its width and height in pixels."""
     with Image.open(path) as picture:
-        return _as_url(picture.convert("RGB"), quality=80)
-
-
-def size_of(path: Path) -> tuple[int, int]:
-    """Width and height of a picture."""
-    with Image.open(path) as picture:
-        return picture.size
+        return {
+            "url": _as_url(picture.convert("RGB"), quality=80),
+            "width": picture.width,
+            "height": picture.height,
+        }
 
 
 def _as_url(picture: Image.Image, quality: int) -> str:

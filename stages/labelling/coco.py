@@ -19,17 +19,7 @@ FILE = Path("annotations/instances_default.json")
 
 
 def write(folder: Path, items: Iterable[Item], export: Export) -> None:
-    """Write the file of some items; each connected region of a class is an annotation.
-
-    Parameters
-    ----------
-    folder : Path
-        The folder to write to.
-    items : iterable of Item
-        The images, in the order of the file.
-    export : Export
-        What is the same for all of them.
-    """
+    """Write the file of some items; each connected region of a class is an annotation."""
     classes = {value: label for value, label in export.labels.items() if value != IGNORED}
     categories = [{"id": value, "name": label.name, "supercategory": ""} for value, label in classes.items()]
     images: list[dict[str, Any]] = []  # filled while the annotations are written, and small

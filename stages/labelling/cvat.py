@@ -19,17 +19,7 @@ WHOLE = ["0", str(2**31 - 1), "1"]  # least, greatest, step: CVAT takes steps of
 
 
 def write(folder: Path, items: Iterable[Item], export: Export) -> None:
-    """Write the files of some items, at least one; each connected region of a class is a mask.
-
-    Parameters
-    ----------
-    folder : Path
-        The folder to write to.
-    items : iterable of Item
-        The images, in the order of the task.
-    export : Export
-        What is the same for all of them.
-    """
+    """Write the files of some items, at least one; each connected region of a class is a mask."""
     items = iter(items)
     first = next(items)
     labels = _labels(first, export)

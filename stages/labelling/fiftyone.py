@@ -19,17 +19,7 @@ from stages.labelling.items import Export, Item, write_list
 
 
 def write(folder: Path, items: Iterable[Item], export: Export) -> None:
-    """Write the files of some items.
-
-    Parameters
-    ----------
-    folder : Path
-        The folder to write to.
-    items : iterable of Item
-        The images, in the order of the samples.
-    export : Export
-        What is the same for all of them.
-    """
+    """Write the files of some items."""
     targets = {str(value): label.name for value, label in export.labels.items()}
     metadata = {"media_type": "image", "info": {"default_mask_targets": targets}}
     (folder / "metadata.json").write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")

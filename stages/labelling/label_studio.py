@@ -18,17 +18,7 @@ LENGTH_BITS = (3, 4, 8, 16)  # of the length of a run, which takes the first tha
 
 
 def write(folder: Path, items: Iterable[Item], export: Export) -> None:
-    """Write the files of some items; the pixels of a class are one region, as the tool's brush paints them.
-
-    Parameters
-    ----------
-    folder : Path
-        The folder to write to.
-    items : iterable of Item
-        The images, in the order of the tasks. Scores of predicted masks are in [0, 1].
-    export : Export
-        What is the same for all of them.
-    """
+    """Write the files of some items; the pixels of a class are one region, as the tool's brush paints them."""
     view = Element("View")
     SubElement(view, "Image", name="image", value="$image", zoom="true")
     labels = SubElement(view, "BrushLabels", name="label", toName="image")

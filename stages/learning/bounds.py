@@ -35,7 +35,8 @@ def bound_by_core(chosen: int, pool: int, confidence: float) -> float:
     def excess(share: float) -> float:
         return float(logsumexp(weights - (pool - sizes) * np.log1p(-share)))
 
-    return float(brentq(excess, chosen / pool, np.nextafter(1, 0), xtol=1e-12))
+    highest = np.nextafter(1, 0)
+    return float(brentq(excess, chosen / pool, highest, xtol=1e-12)) if excess(highest) > 0 else 1.0
 
 
 def bound_by_test(failing: int, pairs: int, confidence: float) -> float:

@@ -90,8 +90,7 @@ class ClassFit(NamedTuple):
 
     def ious(self) -> np.ndarray:
         """The IoU of each class; float64, shape (n, classes), NaN where it is in neither mask."""
-        union = self.true_positive + self.false_positive + self.false_negative
-        return np.where(union > 0, self.true_positive / np.where(union > 0, union, 1), np.nan)
+        return _overlap(self.true_positive, self.false_positive, self.false_negative)
 
     def closeness(self) -> np.ndarray:
         """The mean IoU without the background; float64, shape (n,)."""
@@ -144,6 +143,12 @@ FITS: dict[str, type[MaskFit] | type[ClassFit] | type[LabelFit]] = {
 }
 
 
+def _overlap(hit: np.ndarray, false: np.ndarray, missed: np.ndarray) -> np.ndarray:
+    """Intersection over union; NaN where there is neither."""
+    union = hit + false + missed
+    return np.where(union > 0, hit / np.where(union > 0, union, 1), np.nan)
+
+
 def iou(counts: PixelCounts) -> np.ndarray:
     """Intersection over union; where the true mask is empty, 1 if the prediction is empty too, else 0.
 
@@ -152,10 +157,7 @@ def iou(counts: PixelCounts) -> np.ndarray:
     ndarray of float64, shape (n,)
         In [0, 1].
     """
-    hit, false, missed, _ = (np.asarray(count, dtype=np.float64) for count in counts)
-    union = hit + false + missed
-    empty = hit + missed == 0
-    return np.where(empty, false == 0, hit / np.where(union == 0, 1, union))
+    return _of_one_class(counts, np.asarray)
 
 
 def tier(overlap: np.ndarray) -> np.ndarray:
@@ -173,8 +175,7 @@ def tiered_iou(counts: PixelCounts) -> np.ndarray:
     ndarray of float64, shape (n,)
         In {0, .1, …, 1.1}.
     """
-    empty = np.asarray(counts.true_positive) + counts.false_negative == 0
-    return np.where(empty, np.asarray(counts.false_positive) == 0, tier(iou(counts)))
+    return _of_one_class(counts, tier)
 
 
 def dice(counts: PixelCounts) -> np.ndarray:
@@ -185,7 +186,13 @@ def dice(counts: PixelCounts) -> np.ndarray:
     ndarray of float64, shape (n,)
         In [0, 1].
     """
-    return dice_of(iou(counts))
+    return _of_one_class(counts, dice_of)
+
+
+def _of_one_class(counts: PixelCounts, of_class: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """A score of masks of 0 and 1, as of the only class beside the background."""
+    hit, false, missed, _ = (np.asarray(count, dtype=np.float64) for count in counts)
+    return mean_of_present(of_class(_overlap(hit, false, missed))[:, None])
 
 
 def dice_of(overlap: np.ndarray) -> np.ndarray:
@@ -226,17 +233,6 @@ def hit_rate(fit: LabelFit) -> np.ndarray:
     return np.asarray(fit.true > fit.other, dtype=np.float64)
 
 
-def true_probability(fit: LabelFit) -> np.ndarray:
-    """The probability that the network gives to the true class.
-
-    Returns
-    -------
-    ndarray of float64, shape (n,)
-        In [0, 1].
-    """
-    return np.asarray(fit.true, dtype=np.float64)
-
-
 Overlap = Callable[[np.ndarray], np.ndarray]  # from the IoU of classes to their score
 Join = Callable[[np.ndarray], np.ndarray]  # from the scores of classes to that of their pair
 
@@ -248,7 +244,7 @@ OF_CLASSES: dict[str, tuple[Overlap, Join]] = {
     "dice": (dice_of, mean_of_present),
     "worst_class_iou": (np.asarray, worst_of_present),
 }
-OF_LABELS: dict[str, Callable[[LabelFit], np.ndarray]] = {"hit_rate": hit_rate, "true_probability": true_probability}
+OF_LABELS: dict[str, Callable[[LabelFit], np.ndarray]] = {"hit_rate": hit_rate, "true_probability": LabelFit.closeness}
 
 
 def score_of(name: str, background: bool = False) -> Score:

@@ -3,9 +3,8 @@
 import copy
 import hashlib
 import math
-import queue
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -169,34 +168,11 @@ class Pairs:
 
 def prefetch(reads: Iterable[Callable[[], Block]]) -> Iterator[Block]:
     """Results of some calls in their order, each made on a second thread while the one before is used."""
-    results: queue.Queue[Block | BaseException | None] = queue.Queue(maxsize=1)
-    stopped = threading.Event()
-
-    def put(result: Block | BaseException | None) -> None:
-        while not stopped.is_set():
-            try:
-                results.put(result, timeout=0.1)
-            except queue.Full:
-                continue
-            return
-
-    def work() -> None:
-        try:
-            for read in reads:
-                put(read())
-                if stopped.is_set():
-                    return
-            put(None)
-        except BaseException as error:  # raised again where the results are used
-            put(error)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    try:
-        while (result := results.get()) is not None:
-            if isinstance(result, BaseException):
-                raise result
-            yield result
-    finally:
-        stopped.set()
-        thread.join()
+    with ThreadPoolExecutor(1) as thread:
+        ahead: Future[Block] | None = None
+        for read in reads:
+            ready, ahead = ahead, thread.submit(read)
+            if ready:
+                yield ready.result()
+        if ahead:
+            yield ahead.result()

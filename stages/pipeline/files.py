@@ -139,9 +139,12 @@ def atomic_file(target: Path) -> Iterator[IO[bytes]]:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}{PARTIAL}")
-    with partial.open("wb", buffering=WRITE_BUFFER) as file:
-        yield file
-    partial.replace(target)
+    try:
+        with partial.open("wb", buffering=WRITE_BUFFER) as file:
+            yield file
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _remove(*paths: Path) -> None:

@@ -24,6 +24,9 @@ PACKAGES = (
     "pycocotools",
     "scikit-image",
     "scipy",
+    "imagehash",
+    "scikit-learn",
+    "apricot-select",
 )
 
 

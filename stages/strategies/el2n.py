@@ -9,8 +9,7 @@ from stages.strategies.shared.strategy import Settings
 __all__ = ["Options", "choose", "start"]
 
 
-class Options(RatingOptions):
-    """How long to train before pairs are rated."""
+Options = RatingOptions
 
 
 def choose(learner: Learner, state: BudgetState, settings: Settings) -> Iterator[BudgetState]:

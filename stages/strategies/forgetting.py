@@ -11,8 +11,7 @@ from stages.strategies.shared.strategy import Settings
 __all__ = ["Options", "choose", "start"]
 
 
-class Options(RatingOptions):
-    """How long to train while pairs are rated."""
+Options = RatingOptions
 
 
 def choose(learner: Learner, state: BudgetState, settings: Settings) -> Iterator[BudgetState]:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from stages.pipeline import locks
+from stages.pipeline.entry import run
 from stages.pipeline.errors import UserError
 from stages.pipeline.params import validation
 from stages.pipeline.params.yaml import read_yaml
@@ -47,7 +48,4 @@ def main(names: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except UserError as error:
-        sys.exit(f"studies: {error}")
+    run("studies", lambda: main(sys.argv[1:]))

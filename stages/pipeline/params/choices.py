@@ -99,15 +99,7 @@ NAMES = {
 }
 
 # Options that a network may have.
-NETWORK_OPTIONS = (
-    "base_filters",
-    "dropout",
-    "batch_normalization",
-    "momentum",
-    "initializer",
-    "head_filters",
-    "output",
-)
+NETWORK_OPTIONS = tuple(name for name, field in NetworkLine.model_fields.items() if not field.is_required())
 
 # The key whose line gives another key its value where params.yaml says null.
 DEFAULTS = {
