@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from stages.learning.tensorflow import set_up_training
-from stages.pairs.layout import has_foreground
-from stages.pairs.read import Pairs
 from stages.pipeline.entry import run
 from stages.pipeline.errors import UserError
 from stages.pipeline.params import load_all
@@ -91,7 +89,7 @@ def look(learner: "Learner", pool: int, seed: int) -> tuple[list[Look], float, f
     """
     draw = np.random.default_rng(seed)
     others = np.sort(draw.choice(np.arange(LEARNT[1], pool), min(SCORED, pool - LEARNT[1]), replace=False))
-    filled = filled_of(learner.pairs, others)
+    filled = learner.pairs.with_foreground(others)
     looks: list[Look] = []
     trained = scored = 0.0
     with Progress("suggest", STEPS * len(LEARNT), "step") as progress:
@@ -110,13 +108,6 @@ def look(learner: "Learner", pool: int, seed: int) -> tuple[list[Look], float, f
             scored = time.monotonic() - begun
             looks.append(Look(count, verified.scores, filled, float(np.mean(training[-STEPS // 4 :]))))
     return looks, trained / STEPS, scored / len(others)
-
-
-def filled_of(pairs: Pairs, positions: np.ndarray) -> np.ndarray:
-    """Which pairs have foreground; all of them, where they have labels."""
-    if pairs.layout.kind == "labels":
-        return np.ones(len(positions), bool)
-    return np.concatenate([has_foreground(pairs.read([position]).targets) for position in positions.tolist()])
 
 
 def print_scores(found: Look, pool: int) -> None:

@@ -5,7 +5,6 @@ from typing import Any
 
 from stages.learning.protocol import Epoch, Learner
 from stages.learning.tensorflow import processor, set_up_training
-from stages.pairs.layout import has_foreground
 from stages.pairs.read import Pairs
 from stages.pairs.tables import write_csv
 from stages.pipeline import paths
@@ -130,9 +129,7 @@ def train(
 
 
 def _warn_of_empty_masks(pairs: Pairs, seeds: Sequence[int], progress: Progress) -> None:
-    if pairs.layout.kind == "labels":
-        return
-    filled = sum(int(has_foreground(pairs.read([seed]).targets).sum()) for seed in seeds)
+    filled = int(pairs.with_foreground(seeds).sum())
     if filled * 2 < len(seeds):
         progress.warn(
             f"only {filled} of {len(seeds)} seed pairs have any foreground: empty masks are learnt at once and teach "

@@ -21,7 +21,7 @@ from stages.pairs.check import (
     read_pixel_classes,
     restorable,
 )
-from stages.pairs.layout import COMPRESSION, IGNORED, Block, Origins, PixelClass, arrays_of, shard_path
+from stages.pairs.layout import COMPRESSION, IGNORED, Block, Origins, PixelClass, arrays_of, has_foreground, shard_path
 from stages.pipeline.errors import UserError
 
 
@@ -130,6 +130,12 @@ class Pairs:
                 self._fill(name, column, rows, block[column])
             self._require_classes(block.targets)
         return block
+
+    def with_foreground(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Which pairs have foreground, all of them where they have labels; bool, shape (n,)."""
+        if self.layout.kind == "labels":
+            return np.ones(len(positions), bool)
+        return np.array([has_foreground(self.read([position]).targets)[0] for position in positions], bool)
 
     def stream(self, blocks: Iterable[Sequence[int] | np.ndarray]) -> Iterator[Block]:
         """Pairs block by block, the next block read while the last one is used."""
