@@ -75,7 +75,7 @@ def main() -> None:
     judged = read_output(paths.JUDGED, _read_columns, len(pool), *judged_columns)
     verified = read_output(paths.VERIFIED, _read_columns, len(pool), ("rows", "fits"))
     leaking = _read_allowed_leaks(params.evaluate.on_leak, len(test))
-    excluded = read_rows(Path(params.select.exclude), len(pool), least=0)
+    excluded = pool.rows_in(Path(params.select.exclude))
     dropped = leaking if params.evaluate.on_leak == "drop" else leaking[:0]
     rows = {
         "test": np.setdiff1d(np.arange(len(test)), dropped),

@@ -71,7 +71,7 @@ def main(words: list[str] | None = None) -> None:
         pairs = Pairs(paths.CORE)
     else:
         pairs = Pairs(paths.POOL)
-        suspects = read_output(paths.SUSPECTS, read_suspects, len(pairs), options.count or SUSPECTS)
+        suspects = read_output(paths.SUSPECTS, read_suspects, pairs, options.count or SUSPECTS)
         pairs = pairs.in_order(np.array(list(suspects), np.int64))
     if options.folder.exists():
         raise UserError(f"{options.folder}: is there already; name a folder that is to be made")
@@ -110,15 +110,15 @@ def settings_of(pairs: Pairs, options: argparse.Namespace) -> list[str]:
     ]
 
 
-def read_suspects(path: Path, rows: int, count: int) -> dict[int, Known]:
+def read_suspects(path: Path, pool: Pairs, count: int) -> dict[int, Known]:
     """The first pairs of the table of suspects; a reader for `read_output`.
 
     Parameters
     ----------
     path : Path
         The table, those first whose masks are likeliest wrong.
-    rows : int
-        Pairs of the pool.
+    pool : Pairs
+        The pool.
     count : int
         How many of them, if there are as many.
 
@@ -133,8 +133,9 @@ def read_suspects(path: Path, rows: int, count: int) -> dict[int, Known]:
         If it is not such a table, or holds no pairs.
     """
     known: dict[int, Known] = {}
+    origins = pool.origins()
     for line in read_lines(path, "row", "score", "judged_by"):
-        row, rank = line.row("row", rows), len(known) + 1
+        row, rank = line.of_import(line.row("row", len(pool)), origins), len(known) + 1
         known[row] = Known(line.score(), {"rank": rank, "row": row, "judged_by": line.texts["judged_by"]})
         if len(known) == count:
             break

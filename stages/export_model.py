@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import keras
 
 COLOR_MODES = {1: "grayscale", 3: "rgb", 4: "rgba"}  # by the number of channels
-SCRIPT = '''"""Predict {what}: python predict.py IMAGE{target}. It is scaled, and not turned by EXIF."""
+SCRIPT = '''"""Predict {what}: python predict.py IMAGE{target}, of 8 bits or grey of 16; scaled, not turned by EXIF."""
 import sys
 
 import keras

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from stages.datasets.shared.sense import require_sense
 from stages.datasets.shared.source import Source, classes_of, open_source
-from stages.datasets.shared.tally import Tally, require_sense
+from stages.datasets.shared.tally import Tally
 from stages.datasets.shared.tiles import TileSource
 from stages.pairs.layout import Layout
 from stages.pairs.write import create, finish, write_shard, written_shard

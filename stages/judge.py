@@ -16,7 +16,6 @@ import numpy as np
 from stages.learning.protocol import PREDICTION_BATCH, SHOWN, STATISTICS
 from stages.learning.tensorflow import processor, set_up_training
 from stages.pairs.read import Pairs
-from stages.pairs.tables import read_rows
 from stages.pipeline import paths
 from stages.pipeline.checkpoints import Checkpoint, State, resumable
 from stages.pipeline.disk import require_space
@@ -79,7 +78,7 @@ def main() -> None:
     """Write what such networks score, and their predictions of the pairs that fit worst."""
     params = load("judge")
     pool = Pairs(paths.POOL)
-    excluded = read_rows(Path(params.select.exclude), len(pool), least=0)
+    excluded = pool.rows_in(Path(params.select.exclude))
     pairs = pool.in_order(np.setdiff1d(np.arange(len(pool)), excluded))
     folds = part(pairs, params.judge.folds, params.judge.repeats, params.training.seed)
     machine: dict[str, Any] = {}

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from stages.datasets.shared.classes import ClassRule, default_color
+from stages.datasets.shared.classes import ClassRule
+from stages.datasets.shared.colors import default_color
 from stages.drawing.colors import mask_as_rgb
 from stages.pairs.layout import IGNORED, PixelClass, ignored_class
 from stages.pipeline.params.sections import MOST_CLASSES

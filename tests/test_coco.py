@@ -145,7 +145,9 @@ def test_a_category_called_background_is_no_class(folder: Path) -> None:
     write(folder, values)
     found = opened(folder, classes="all")
     assert [each[:2] for each in found.classes] == [("background", 0), ("car", 7), ("road", 9)]
-    assert np.array_equal(found.draw(range(1)).targets[0, ..., 0], painted((*CROWD, IGNORED), (*CAR, 1)))
+    assert np.array_equal(
+        found.draw(range(1)).targets[0, ..., 0], painted((*CROWD, IGNORED), (*TREE, 0), (*FAR_TREE, 0), (*CAR, 1))
+    )
     named = opened(folder, classes=["background", "car"])
     assert [each[:2] for each in named.classes] == [("background", 0), ("car", 7)]
 
@@ -712,3 +714,29 @@ def test_objects_that_lie_elsewhere_than_their_boxes_say_are_refused(
     drawn(folder, strict=False)
     drawn(make_coco(tmp_path / "one", [*right[:2], wrong[2]], images, CATEGORIES))
     assert "warning: 1 of 3 objects lie elsewhere than their bbox says" in capsys.readouterr().err
+
+
+def test_objects_that_say_another_area_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ring = thing(1, 7, [box(4, 4, 20, 20), box(8, 8, 16, 16)], bbox=[4, 4, 16, 16], area=192)
+    others = [
+        thing(1, 3, [box(20, 20, 30, 30)], area=101.5),
+        thing(1, 3, [[20, 2, 30, 2, 20, 12]], bbox=[20, 2, 10, 10], area=100),  # of its box, as many programs write
+        thing(1, 3, [box(2, 22, 8, 30)], bbox=[2, 22, 10**400, 8], area=10**400),
+    ]
+    folder = make_coco(tmp_path, [*others, ring], {"a.png": noise(SIZE, SIZE)}, CATEGORIES)
+    drawn(folder)
+    said = [line for line in capsys.readouterr().err.splitlines() if "area" in line]
+    start = "warning: 1 of 4 objects cover another area than they say (a polygon in a polygon is no hole): "
+    assert [line.startswith(start) for line in said] == [True]
+
+
+def test_objects_of_the_background_cut_holes_into_one_mask_as_well(folder: Path) -> None:
+    values = content(folder)
+    values["categories"][0]["name"] = "background"
+    name = values["categories"][0]["id"]
+    expected = drawn(folder).targets
+    write(folder, values)
+    found = drawn(folder).targets
+    assert (found <= expected).all()
+    assert any(each["category_id"] == name for each in values["annotations"])
+    assert (found < expected).any()

@@ -233,6 +233,10 @@ def test_suspects_of_files_have_the_names_of_their_tiles_and_originals(folder: P
     assert [image["file_name"] for image in images] == ["b.c_16_32.png", "b.c_0_0.png"]
     export_core.main(["whole", "--of", "suspects", "--originals"])
     assert files_below(folder / "whole") == ["images/b.c.png", "masks/b.c.png"]
+    write_csv(paths.SUSPECTS, ["row", "score", "judged_by", "file"], [[11, 0.1, "core", "images/a.png"]])
+    line = r"data/suspects\.csv: line 2: row 11 is images/a\.png, in the pool at hand it is images/b\.c\.png"
+    with pytest.raises(UserError, match=line):
+        export_core.main(["other", "--of", "suspects"])
 
 
 @pytest.mark.parametrize("name", FORMATS)

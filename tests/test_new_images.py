@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages import predict, triage
+from stages.datasets.shared.decode import read_header
+from stages.datasets.shared.image import warn_of_dark
 from stages.datasets.shared.tiles import Cut, scale
 from stages.learning import new_images
 from stages.learning.new_images import Mapper
@@ -141,6 +143,15 @@ def test_files_that_are_passed_over_and_images_on_another_scale_are_said(
     assert "1 files skipped: new/c.heic: not read" in said
     assert "1 images of 16 bits hold no value above 3360, where the network takes 65535 as white" in said
     assert files_below(folder / "out") == ["a.png"]
+
+
+def test_images_beyond_the_range_of_the_core_are_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = folder / "new/a.png"
+    save_image(path, spotted(20, 20, channels=1).astype(np.uint16) * 16)
+    warn_of_dark([path], [read_header(path)], 4095)
+    assert capsys.readouterr().err == ""
+    warn_of_dark([path], [read_header(path)], 1023)
+    assert "a.png: holds 3360, where the network takes 1023 as white, as it does all above" in capsys.readouterr().err
 
 
 def test_a_network_that_was_replaced_after_the_command_started_predicts_nothing(taught: Path) -> None:

@@ -18,7 +18,8 @@ from PIL import Image
 
 from stages.datasets.shared.find import match
 from stages.datasets.shared.mask import Seen, read_mask
-from stages.datasets.shared.tally import Tally, require_sense
+from stages.datasets.shared.sense import require_sense
+from stages.datasets.shared.tally import Tally
 from stages.pairs.layout import Block
 from tests.damage import refused
 from tests.files import make_folder, make_pairs, noise, save
@@ -241,7 +242,8 @@ def test_an_ignored_value_that_no_mask_holds_is_refused_or_warned_of(
     said = "no mask of set train holds 33, which dataset.ignore_value names"
     assert line_of(tmp_path, ignore_value=33, **options).startswith(f"{said}; dataset.ignore_value=null does without")
     imported(tmp_path, ignore_value=33, strict=False, **options)
-    assert capsys.readouterr().err == f"warning: {said}\n"
+    unnamed = "1 of 1 masks of set train hold 1, for which no class stands and which are background, as masks/a.png"
+    assert capsys.readouterr().err == f"warning: {said}\nwarning: {unnamed}; they are 41.41% of the pixels\n"
 
 
 def test_the_share_of_ignored_pixels_is_counted(tmp_path: Path) -> None:
@@ -769,3 +771,218 @@ def test_signed_values_have_advice_that_shows_them(tmp_path: Path) -> None:
     (advised,) = re.findall(r"dataset\.value_range=(\S+) or", line_of(tmp_path))
     found = imported(tmp_path, value_range=yaml.safe_load(advised)).images[0, :, :, 0].astype(int)
     assert found[SHAPE].min() - found[~SHAPE].max() > 150
+
+
+# What is taken as it is and said in a line: how the files are made, with which parameters, and the line.
+
+
+def six(folder: Path, images: np.ndarray = BRIGHT, masks: np.ndarray = BLACK_AND_WHITE) -> Path:
+    """A folder of six equal pairs."""
+    names = [f"{number}.png" for number in range(6)]
+    return make_folder(folder, dict.fromkeys(names, images), dict.fromkeys(names, masks))
+
+
+def with_strange_labels(folder: Path) -> None:
+    six(folder, masks=np.where(SHAPE, 7, np.where(np.arange(SIZE) < 3, 255, 0)).astype(np.uint8))
+
+
+def with_other_reds(folder: Path) -> None:
+    six(folder, masks=red(SHAPE))
+    save(folder / "masks/0.png", red(SHAPE) // 2)
+
+
+def with_first_number_red(folder: Path) -> None:
+    six(folder)
+    for number in range(6):
+        in_palette(~SHAPE, (255, 0, 0), (0, 0, 0)).save(folder / f"masks/{number}.png")
+
+
+def with_white_at_0(folder: Path) -> None:
+    six(folder)
+    (folder / "masks/0.png").unlink()
+    tifffile.imwrite(folder / "masks/0.tif", SHAPE, photometric="miniswhite")
+
+
+def with_two_cameras(folder: Path) -> None:
+    six(folder)
+    for number in range(6):
+        (folder / f"images/{number}.png").unlink()
+        save(folder / f"images/{number}.tif", BRIGHT[..., 0].astype(np.uint16) * (257 if number % 2 else 16))
+
+
+def with_lines(folder: Path) -> None:
+    images, masks = np.full((64, 64, 3), 40, np.uint8), np.zeros((64, 64), np.uint8)
+    images[21], masks[21] = 220, 255
+    six(folder, images, masks)
+
+
+def with_folders(folder: Path) -> None:
+    six(folder)
+    save(folder / "images/more/9.png", BRIGHT)
+
+
+def turned(folder: Path) -> None:
+    six(folder)
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.fromarray(BRIGHT[::-1, ::-1].copy()).save(folder / "images/0.png", exif=exif)
+
+
+SAID: dict[str, tuple[Callable[[Path], object], dict[str, Any], str]] = {
+    "labels that nobody named": (
+        with_strange_labels,
+        {"classes": ["road"], "mask_values": [7]},
+        "6 of 6 masks of set train hold 255, for which no class stands and which are background, as masks/0.png; they "
+        f"are {(~SHAPE[:, :3]).sum() / SIZE**2:.2%} of the pixels",
+    ),
+    "nearly the colour of a class": (
+        with_other_reds,
+        {"classes": ["red"], "class_colors": ["#ff0000"]},
+        "1 of 6 masks of set train hold #7f0000, for which no class stands",
+    ),
+    "a bright number 0": (
+        with_first_number_red,
+        {"mask_values": [1]},
+        "masks/0.png: number 0 of its palette, which is background, is not black there but #ff0000",
+    ),
+    "a bright number 0 beside a class": (
+        with_first_number_red,
+        {"classes": ["cat"], "mask_values": [1]},
+        "masks/0.png: number 0 of its palette, which is background, is not black there but #ff0000",
+    ),
+    "a mask in which 0 is white": (
+        with_white_at_0,
+        {},
+        "1 of 6 masks of set train say that 0 is white in them, as masks/0.tif",
+    ),
+    "mostly mask above a threshold": (
+        lambda folder: six(folder, masks=255 - BLACK_AND_WHITE),
+        {"mask_threshold": 127},
+        "of the pixels of set train are mask; is the rest meant?",
+    ),
+    "two scales of 16 bits": (
+        with_two_cameras,
+        {},
+        "3 of 6 images of 16 bits hold no value above 3520, where 65535 is taken as white since others hold as much",
+    ),
+    "a line that scaling loses": (
+        with_lines,
+        {"fit": "resize", "tile": False},
+        "6 masks of set train lose all of their foreground when scaled to 16×16, as masks/0.png",
+    ),
+    "a folder in the folder": (
+        with_folders,
+        {},
+        "1 folders with images that images/* does not reach, as ",
+    ),
+    "an image that is turned": (
+        turned,
+        {},
+        "1 images are turned as their orientation by EXIF or TIFF says, as images/0.png",
+    ),
+    "images of 0 and 1": (
+        lambda folder: six(folder, BRIGHT // 200),
+        {},
+        "6 of 6 images of set train are next to one grey",
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "options", "line"), SAID.values(), ids=SAID)
+def test_what_may_not_be_meant_is_said(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    make: Callable[[Path], object],
+    options: dict[str, Any],
+    line: str,
+) -> None:
+    make(tmp_path)
+    imported(tmp_path, **options)
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("warning: ")
+    assert line in said
+
+
+@pytest.mark.parametrize("red_of", [(255, 0, 0), (64, 0, 0)])
+def test_names_do_not_go_by_a_palette_whose_number_0_is_the_object(
+    tmp_path: Path, red_of: tuple[int, int, int]
+) -> None:
+    make_folder(tmp_path, {"a.png": BRIGHT}, {})
+    in_palette(~SHAPE, red_of, (0, 0, 0)).save(tmp_path / "masks/a.png")
+    for options in ({"classes": ["cat"]}, {}):
+        line = line_of(tmp_path, **options)
+        assert f"number 0 of its palette is #{bytes(red_of).hex()} and number 1 black: what is background?" in line
+    color = f"#{bytes(red_of).hex()}"
+    found = imported(tmp_path, classes=["cat"], class_colors=[color]).targets[0, :, :, 0]  # as the line advises
+    np.testing.assert_array_equal(found, SHAPE)
+
+
+def test_a_palette_of_one_colour_shows_no_mask(tmp_path: Path) -> None:
+    make_folder(tmp_path, {"a.png": BRIGHT}, {})
+    in_palette(SHAPE, (0, 0, 0), (0, 0, 0)).save(tmp_path / "masks/a.png")
+    assert "its palette shows the numbers 0, 1 in one colour; dataset.mask_values=[1]" in line_of(tmp_path)
+    np.testing.assert_array_equal(imported(tmp_path, mask_values=[1]).targets[0, :, :, 0], SHAPE)
+
+
+def test_a_threshold_does_not_go_for_grey_levels_on_two_scales(tmp_path: Path) -> None:
+    smooth = np.where(SHAPE, 255, np.arange(SIZE) * 8).astype(np.uint8)
+    make_folder(tmp_path, dict.fromkeys(("a.png", "b.png"), BRIGHT), {"a.png": smooth})
+    save(tmp_path / "masks/b.tif", smooth.astype(np.uint16) * 257)
+    line = line_of(tmp_path, mask_threshold=127)
+    assert "masks/a.png: its values are of 8 bits, those of masks/b.tif of 16 bits; one threshold is two greys" in line
+
+
+def test_probabilities_are_no_numbers_of_objects(tmp_path: Path) -> None:
+    soft = np.where(SHAPE, 0.9, np.arange(SIZE) / 40).astype(np.float32)
+    make_folder(tmp_path, {"a.png": BRIGHT}, {"a.tif": soft})
+    line = line_of(tmp_path)
+    assert "is it an image? dataset.mask_threshold=0.45 takes what is brighter" in line
+    np.testing.assert_array_equal(imported(tmp_path, mask_threshold=0.45).targets[0, :, :, 0], SHAPE)
+
+
+def test_smoothed_edges_of_a_few_levels_are_advised_a_threshold(tmp_path: Path) -> None:
+    levels = np.where(SHAPE, 255, np.where(np.roll(SHAPE, 1), 127, 0)).astype(np.uint8)
+    make_folder(tmp_path, {"a.png": BRIGHT}, {"a.png": levels})
+    assert "are its edges smoothed? dataset.mask_threshold=127.5 takes what is brighter" in line_of(tmp_path)
+    np.testing.assert_array_equal(imported(tmp_path, mask_threshold=127.5).targets[0, :, :, 0], SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("images", "masks"),
+    [([f"{number}_training.png" for number in (21, 22, 30)], [f"{number}_manual1.png" for number in (21, 22, 30)]),
+     (["1_sat.png", "2_sat.png"], ["1_mask.png", "2_mask.png"]),
+     (["a.ome.png", "b.ome.png"], ["a.png", "b.png"])],
+)  # fmt: skip
+def test_names_match_by_what_differs_in_them_if_all_of_them_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], images: list[str], masks: list[str]
+) -> None:
+    make_folder(tmp_path, dict.fromkeys(images, BRIGHT), dict.fromkeys(masks, BLACK_AND_WHITE))
+    pairs = zip(images, masks, strict=True)
+    assert [*opened(tmp_path).origins.files] == [(f"images/{image}", f"masks/{mask}") for image, mask in pairs]
+    line = f"no mask has the name of an image; by what differs in their names masks/{masks[0]}"
+    assert line in capsys.readouterr().err
+    (tmp_path / "masks" / masks[-1]).rename(tmp_path / "masks/another_name.png")
+    assert "no pairs: " in line_of(tmp_path)
+
+
+def test_folders_of_two_sets_that_cross_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for side, other, name in (("train", "val", "a"), ("val", "train", "b")):
+        save(tmp_path / f"{side}/images/{name}.png", BRIGHT)
+        save(tmp_path / f"{other}/masks/{name}.png", BLACK_AND_WHITE)
+    opened(tmp_path, images="*/images/*", masks="*/masks/*")
+    assert "2 masks lie in another folder than their images, as val/masks/a.png for train/images/a.png" in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_jpeg_in_a_tiff_has_to_have_its_end(tmp_path: Path) -> None:
+    picture = noise(64, 64)
+    make_folder(tmp_path, {}, {"a.png": np.zeros((64, 64), np.uint8)})
+    (tmp_path / "images").mkdir(exist_ok=True)
+    path = tmp_path / "images/a.tif"
+    tifffile.imwrite(path, picture, photometric="rgb", compression="jpeg")
+    opened(tmp_path, fit="resize", strict=False).draw(range(1))
+    path.write_bytes(path.read_bytes()[:-300] + bytes(300))
+    assert "images/a.tif: broken image: JPEG data without their end" in refused(
+        lambda: opened(tmp_path, fit="resize").draw(range(1))
+    )

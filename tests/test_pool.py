@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from stages.pairs.layout import Block, Layout
+from stages.pairs.layout import Block, Layout, Origins
 from stages.pairs.read import Pairs
 from stages.pairs.tables import Choice
 from stages.pairs.write import create, finish, write_shard
@@ -119,6 +119,31 @@ def test_a_table_of_other_rows_is_refused(folder: Path, content: str) -> None:
         open_pool(options(exclude="earlier.csv"))
     with pytest.raises(UserError, match=r"^nosuch\.csv: cannot be read"):
         open_pool(options(exclude="nosuch.csv"))
+
+
+def test_a_table_of_another_import_is_refused(folder: Path) -> None:
+    shutil.rmtree(paths.POOL)
+    origins = Origins([("a.png", "b.png"), ("c.png", "d.png")], np.array([[0, 0, 0, 0], [0, 0, 2, 0], [1, 0, 0, 0]]))
+    write_set(paths.POOL, np.zeros((3, 2, 2, 3), np.uint8), origins=origins)
+    table = folder / "earlier.csv"
+    for content, right in (
+        ("row,file,top,left,page\n1,a.png,0,2,0\n", True),
+        ("file,row\nc.png,2\n", True),
+        ("row\n1\n", True),
+        ("row,file\n1,\n", True),
+        ("row,file,top,left,page\n1,a.png,0,0,0\n", False),
+        ("row,file\n1,c.png\n", False),
+    ):
+        table.write_text(content)
+        if right:
+            assert len(open_pool(options(exclude="earlier.csv")).pairs) == 2
+            continue
+        for read in (
+            lambda: open_pool(options(exclude="earlier.csv")),
+            lambda: open_pool(options()).positions_of("earlier.csv"),
+        ):
+            with pytest.raises(UserError, match=r"^earlier\.csv: line 2: row 1 is .* in the pool at hand it is a\.png"):
+                read()
 
 
 def test_a_walk_that_goes_on_has_the_core_first_then_the_new_rows_then_those_rejected(folder: Path) -> None:

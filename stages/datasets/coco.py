@@ -13,8 +13,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from stages.datasets.shared.classes import BACKGROUND, default_color, is_background
+from stages.datasets.shared.classes import BACKGROUND, is_background
 from stages.datasets.shared.coco_file import Listed, Object, read_coco, sections
+from stages.datasets.shared.colors import default_color
 from stages.datasets.shared.decode import read_header
 from stages.datasets.shared.find import NOT_READ, LeftOut, by_name, find_files, is_path_of, lookup, warn
 from stages.datasets.shared.mask import Rule, Seen
@@ -179,7 +180,7 @@ def _image_of(listed: Sequence[Listed], name: str, pattern: str, left_out: LeftO
 def _classes(
     path: Path, chosen: Literal["all"] | list[str] | None, categories: Mapping[int, str], strict: bool
 ) -> tuple[dict[int, int], list[PixelClass]]:
-    """The value of the pixels of each category, 0 if it is not to be found, and the classes that they stand for."""
+    """The value of the pixels of each category that is named, 0 for the background, and the classes they stand for."""
     if chosen is None:
         return {number: int(not is_background(category)) for number, category in categories.items()}, []
     number_of: dict[str, int] = {}
@@ -201,7 +202,8 @@ def _classes(
     value_of = {each: value for value, each in enumerate(names, 1)}
     colored = [PixelClass(each, number_of[each], default_color(value)) for each, value in value_of.items()]
     classes = [PixelClass(BACKGROUND, 0, default_color(0)), *colored]
-    return {number: value_of.get(each, 0) for number, each in categories.items()}, classes
+    asked = {number: each for number, each in categories.items() if each in value_of or is_background(each)}
+    return {number: value_of.get(each, 0) for number, each in asked.items()}, classes
 
 
 def _header(path: Path, image: Listed, name: str) -> Header:
@@ -221,13 +223,16 @@ def _header(path: Path, image: Listed, name: str) -> Header:
 
 
 def _painted(image: Listed, value_of: Mapping[int, int], with_classes: bool) -> Painted:
-    """The objects of an image, small ones on top of large ones; with classes all of them lie on top of crowds."""
-    drawn = [(value_of[each.category], each.crowd, each.runs) for each in image.objects if value_of[each.category]]
-    if not with_classes:
+    """The objects of an image, small ones on top of large ones, the background's among them.
+
+    With classes all of them lie on top of crowds.
+    """
+    drawn = [(value_of[each.category], each.crowd, each.runs) for each in image.objects if each.category in value_of]
+    if not with_classes and all(value for value, *_ in drawn):
         return [(value, runs) for value, _, runs in drawn]
     pixels = {runs: count_pixels([runs], image.height, image.width) for _, _, runs in drawn}
     drawn.sort(key=lambda each: (not each[1], -pixels[each[2]]))
-    return [(IGNORED if crowd else value, runs) for value, crowd, runs in drawn]
+    return [(IGNORED if crowd and value and with_classes else value, runs) for value, crowd, runs in drawn]
 
 
 def _count_odd(left_out: LeftOut, images: Mapping[str, Listed], objects: Sequence[Painted]) -> None:
@@ -260,6 +265,12 @@ def _count_odd(left_out: LeftOut, images: Mapping[str, Listed], objects: Sequenc
                 "them so"
             )
         warn(line)
+    larger = named(lambda each, _: each.other_area)
+    if larger:
+        warn(
+            f"{len(larger)} of {count} objects cover another area than they say (a polygon in a polygon is no hole): "
+            f"{folder / larger[0]}"
+        )
     empty = named(lambda each, image: not count_pixels([each.runs], image.height, image.width))
     if empty:
         warn(f"{len(empty)} objects cover no pixel: {folder / empty[0]}")

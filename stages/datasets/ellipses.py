@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stages.datasets.shared.classes import BACKGROUND, default_color
+from stages.datasets.shared.classes import BACKGROUND
+from stages.datasets.shared.colors import default_color
 from stages.pairs.layout import Block, Layout, PixelClass
 from stages.pipeline.params.sections import DatasetParams
 

@@ -8,7 +8,16 @@ import numpy as np
 
 from stages.datasets.shared.classes import ClassRule, class_rule
 from stages.datasets.shared.decode import read_header
-from stages.datasets.shared.find import NOT_READ, LeftOut, find_files, image_name_of, match, stem_of, warn
+from stages.datasets.shared.find import (
+    NOT_READ,
+    LeftOut,
+    find_files,
+    image_name_of,
+    match,
+    match_by_difference,
+    stem_of,
+    warn,
+)
 from stages.datasets.shared.mask import Rule, Seen
 from stages.datasets.shared.raster import Header
 from stages.datasets.shared.sift import existing_folder, files_of_side, sound_files
@@ -65,11 +74,14 @@ def _pairs(options: DatasetParams, left_out: LeftOut) -> list[tuple[str, str]]:
         )
     names = [path for path in images.images if path not in both]
     pairs, without_mask, without_image = match(names, masks.images)
+    if not pairs and (pairs := match_by_difference(names, masks.images)):
+        warn(f"no mask has the name of an image; by what differs in their names {pairs[0][1]} is that of {pairs[0][0]}")
+        without_mask, without_image = [], []
     if not pairs:
         raise UserError(
             f"{left_out.folder}: no pairs: {len(names)} images are {patterns[0]}, {len(masks.images)} masks are "
             f"{patterns[1]}, and none has the name of an image, or that with _mask, _label, _gt or _seg behind it; "
-            "dataset.images and dataset.masks are patterns that say where they are"
+            "dataset.images and dataset.masks are patterns that say where they are; other names have to be changed"
         )
     left_out.skip([*images.hidden, *masks.hidden], "a hidden file")
     _warn_of_crossing(pairs)
@@ -84,7 +96,13 @@ def _pairs(options: DatasetParams, left_out: LeftOut) -> list[tuple[str, str]]:
 
 def _warn_of_crossing(pairs: Sequence[tuple[str, str]]) -> None:
     """Say that masks lie in another folder than their images, if both have folders of these names."""
-    folders = [(Path(image).parent.name, Path(mask).parent.name) for image, mask in pairs]
+    parents = [(Path(image).parent.parts, Path(mask).parent.parts) for image, mask in pairs]
+    # What all images have, and all masks, as `images` and `masks`, does not tell folders apart.
+    all_images, all_masks = (set.intersection(*map(set, side)) for side in zip(*parents, strict=True))
+    folders = [
+        (tuple(each for each in one if each not in all_images), tuple(each for each in other if each not in all_masks))
+        for one, other in parents
+    ]
     of_images, of_masks = map(set, zip(*folders, strict=True))
     across = [
         pair
@@ -99,9 +117,10 @@ def _header(folder: Path, image: str, mask: str) -> Header:
     """The head of an image, which has to go with that of its mask."""
     header, of_mask = read_header(folder / image), read_header(folder / mask)
     if header[:2] != of_mask[:2]:
+        turned = header.turned and (header.width, header.height) == of_mask[:2]
         raise UserError(
-            f"{folder / mask}: {of_mask.height}×{of_mask.width} pixels, "
-            f"its image {image} has {header.height}×{header.width}"
+            f"{folder / mask}: {of_mask.height}×{of_mask.width} pixels, its image {image} has "
+            f"{header.height}×{header.width}{' as EXIF turns it; the mask fits it as it is stored' if turned else ''}"
         )
     if header.pages != of_mask.pages:
         raise UserError(

@@ -22,6 +22,7 @@ from stages.pairs.check import (
     restorable,
 )
 from stages.pairs.layout import COMPRESSION, IGNORED, Block, Origins, PixelClass, arrays_of, has_foreground, shard_path
+from stages.pairs.tables import read_rows
 from stages.pipeline.errors import UserError
 
 
@@ -96,6 +97,10 @@ class Pairs:
             return None
         with restorable(self.path):
             return read_origins(self.path, self.layout.count)
+
+    def rows_in(self, table: Path) -> np.ndarray:
+        """The rows that a table names, or none; the rest is as of `stages.pairs.tables.read_rows`."""
+        return read_rows(table, self.layout.count, 0, self.origins())
 
     def rows_of_source(self) -> np.ndarray:
         """Rows of the set that this one was taken from, a row a pair; int64, shape (n,)."""

@@ -1,7 +1,7 @@
 """Tables of rows as CSV files: the core, rejected pairs, scores, leaks."""
 
 import csv
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -71,9 +71,26 @@ class Line(NamedTuple):
 
         return self.value(column, read, f"a row from 0 to {count - 1}")
 
+    def of_import(self, row: int, origins: Origins | None) -> int:
+        """The row that the line names; raise UserError if the line says that its pair comes from elsewhere."""
+        said = {column: self.texts[column] for column in ORIGIN if self.texts.get(column)}
+        if origins is not None and said:
+            file, *place = origins.tiles[row].tolist()
+            found = dict(zip(ORIGIN, (origins.files[file][0], *map(str, place)), strict=True))
+            if any(found[column] != text for column, text in said.items()):
+                raise UserError(
+                    f"{self.path}: line {self.number}: row {row} is {_place_of(said)}, in the pool at hand it is "
+                    f"{_place_of(found)}: the table is of another import"
+                )
+        return row
+
     def score(self) -> float | None:
         """The score, None where there is none; raises like `value`."""
         return self.value("score", lambda text: float(text) if text else None, "a number, or nothing")
+
+
+def _place_of(values: Mapping[str, str]) -> str:
+    return " ".join(values[column] for column in ORIGIN if column in values)
 
 
 def read_lines(path: Path, *columns: str) -> Iterator[Line]:
@@ -116,7 +133,7 @@ def read_table(path: Path, *columns: str, most: int | None = None) -> list[dict[
     return [line.texts for line in islice(read_lines(path, *columns), most)]
 
 
-def read_rows(path: Path, count: int, least: int = 1) -> np.ndarray:
+def read_rows(path: Path, count: int, least: int = 1, origins: Origins | None = None) -> np.ndarray:
     """The rows that a table names, in its order.
 
     Parameters
@@ -127,6 +144,8 @@ def read_rows(path: Path, count: int, least: int = 1) -> np.ndarray:
         Pairs of the pool.
     least : int
         Fewest rows that it may hold.
+    origins : Origins, optional
+        Where the pairs come from, with which what the table says of it has to agree.
 
     Returns
     -------
@@ -135,9 +154,9 @@ def read_rows(path: Path, count: int, least: int = 1) -> np.ndarray:
     Raises
     ------
     UserError
-        If it is not a table of rows below ``count``, or names one of them twice.
+        If it is not a table of rows below ``count``, names one of them twice, or is of another import.
     """
-    rows = np.fromiter((row for row, _ in _rows(path, count)), np.int64)
+    rows = np.fromiter((line.of_import(row, origins) for row, line in _rows(path, count)), np.int64)
     if len(rows) < least:
         raise UserError(f"{path}: {len(rows)} rows, expected at least {least}")
     return rows

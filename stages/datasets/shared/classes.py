@@ -7,6 +7,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from stages.datasets.shared.colors import (
+    BLACK,
+    color_of,
+    default_color,
+    number_of,
+    packed,
+    require_black_first,
+    used_colors,
+)
 from stages.datasets.shared.decode import decode
 from stages.datasets.shared.find import examine
 from stages.datasets.shared.mask import BRIGHT, FEW_LABELS, MANY_LABELS, Seen, one_channel, require_opaque, scale_of
@@ -16,9 +25,6 @@ from stages.pipeline.errors import UserError
 from stages.pipeline.params.sections import MOST_CLASSES, DatasetParams
 
 BACKGROUND = "background"
-BLACK = "#000000"
-# Colours that colour-blind people tell apart (Okabe & Ito, 2008); further classes have those of VOC's map.
-COLORS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
 SHOWN = 5  # values that a line names
 
 
@@ -69,10 +75,15 @@ class ClassRule(NamedTuple):
         if not self.by_color and numbers.any():
             seen = seen._replace(kind=scale_of(raster))
         if raster.palette is not None and not self.by_color:
+            if self.complete:
+                require_black_first(
+                    path, used_colors(raster), "dataset.class_colors says which colours are the classes"
+                )
             held = [self.classes[int(place)].value for place in seen.values if place]
-            colors = [color_of(_packed(raster.palette[value])) for value in held]
-            # Other numbers than its own belong to the background as well, which has no colour for that.
-            seen = seen._replace(palette=("",) * (len(seen.values) - len(held)) + tuple(colors))
+            colors = [color_of(packed(raster.palette[value])) for value in held]
+            # Other numbers than its own belong to the background as well, which has the colour of 0, if of any.
+            first = color_of(packed(raster.palette[0])) if (raster.values == 0).any() else ""
+            seen = seen._replace(palette=(first,) * (len(seen.values) - len(held)) + tuple(colors))
         return mask, seen
 
     def of(self, numbers: np.ndarray, path: Path) -> tuple[np.ndarray, Seen]:
@@ -88,7 +99,10 @@ class ClassRule(NamedTuple):
         mask = np.where(found, np.array([class_of[number] for number in known.tolist()], np.uint8)[places], np.uint8(0))
         counts = np.bincount(mask.ravel(), minlength=IGNORED + 1)
         held = tuple(np.flatnonzero(counts[:IGNORED]).tolist())
-        return mask[:, :, None], Seen(held, False, int(counts[1:IGNORED].sum()), mask.size)
+        others = numbers[~found]
+        unnamed = tuple(np.unique(others)[:SHOWN].tolist())
+        seen = Seen(held, False, int(counts[1:IGNORED].sum()), mask.size, unnamed=unnamed, unnamed_pixels=others.size)
+        return mask[:, :, None], seen
 
     def _unknown(self, path: Path, numbers: Sequence[int]) -> UserError:
         named = [color_of(number) if self.by_color else str(number) for number in numbers]
@@ -220,15 +234,10 @@ def _look(path: Path, page: int, ignored: int | None) -> _Look | UserError:
     except UserError as error:
         return error
     if raster.palette is not None:
-        return _Look(False, True, {each: _packed(raster.palette[each]) for each in numbers})
+        return _Look(False, True, {each: packed(raster.palette[each]) for each in numbers})
     step = 0x010101 * (255 // raster.white) if raster.white <= 255 else None
     grey = {each: None if step is None else each * step for each in numbers}
     return _Look(in_colors, False, {each: each for each in numbers} if in_colors else grey)
-
-
-def _packed(color: np.ndarray) -> int:
-    red, green, blue = color[:3].tolist()
-    return int(red << 16 | green << 8 | blue)
 
 
 def _is_in_colors(values: np.ndarray) -> bool:
@@ -275,21 +284,3 @@ def _numbers(path: Path, raster: Raster, by_color: bool) -> np.ndarray:
     if not (np.isfinite(labels).all() and (labels == np.rint(labels)).all()):
         raise UserError(f"{path}: values that are not whole numbers, allowed are those of classes")
     return labels.astype(np.int64)
-
-
-def number_of(color: str) -> int:
-    """The number of a colour as ``#ff8000``."""
-    return int(color[1:], 16)
-
-
-def color_of(number: int) -> str:
-    """The colour of a number, as ``#ff8000``."""
-    return f"#{number:06x}"
-
-
-def default_color(place: int) -> str:
-    """The colour that a class is drawn in where its file has none, by its place; the background has 0."""
-    if place <= len(COLORS):
-        return (BLACK, *COLORS)[place]
-    bits = [[place >> (3 * step + channel) & 1 for step in range(8)] for channel in range(3)]
-    return "#" + "".join(f"{sum(bit << (7 - step) for step, bit in enumerate(channel)):02x}" for channel in bits)

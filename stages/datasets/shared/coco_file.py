@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stages.datasets.shared.find import LeftOut
-from stages.datasets.shared.runs import NO_SEGMENTATION, count_pixels, encode, lies_elsewhere, shown
+from stages.datasets.shared.runs import NO_SEGMENTATION, count_pixels, encode, has_other_area, lies_elsewhere, shown
 from stages.pipeline.errors import UserError
 from stages.pipeline.files import read_file
 
@@ -36,8 +36,9 @@ class Object(NamedTuple):
         Whether it is a region of many objects that nobody told apart.
     runs : bytes
         Its pixels, as `encode` gives them.
-    clipped, elsewhere : bool
-        Whether it reaches out of the image; whether it lies elsewhere than its box says.
+    clipped, elsewhere, other_area : bool
+        Whether it reaches out of the image; whether it lies elsewhere than its box says; whether it has more or fewer
+        pixels than it says.
     """
 
     number: Any
@@ -46,6 +47,7 @@ class Object(NamedTuple):
     runs: bytes
     clipped: bool
     elsewhere: bool = False
+    other_area: bool = False
 
 
 @dataclass
@@ -241,8 +243,9 @@ def _add(path: Path, annotation: Any, images: Mapping[Any, Listed], numbers: Col
     except UserError as error:
         image.fault = image.fault or f"annotation {shown(number)}: {error}"
     else:
-        elsewhere = lies_elsewhere(runs, annotation.get("bbox"), image.height, image.width)
-        image.objects.append(Object(number, category, bool(crowd), runs, clipped, elsewhere))
+        box, size = annotation.get("bbox"), (image.height, image.width)
+        elsewhere, other = lies_elsewhere(runs, box, *size), has_other_area(runs, annotation.get("area"), box, *size)
+        image.objects.append(Object(number, category, bool(crowd), runs, clipped, elsewhere, other))
     return True
 
 

@@ -34,6 +34,7 @@ SIGNATURES = {
 ENDINGS = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp"}
 CHANNELS = {"1": 1, "L": 1, "I;16": 1, "I;16B": 1, "I": 1, "P": 3, "RGB": 3, "RGBA": 4}  # by Pillow's mode
 EXIF_OF_PNG, PIXELS_OF_PNG = b"eXIf", b"IDAT"
+PROGRESSIVE = b"\xff\xc2"  # begins the head of such a JPEG
 END_OF_JPEG = b"\xff\xd9"
 ORIENTATION = 274  # tag of EXIF and TIFF
 GREY_DEPTHS = (1, 2, 4)  # of a PNG, which Pillow brings to 8 bits
@@ -129,9 +130,11 @@ def _other_header(path: Path, file: IO[bytes], kind: str, first: bytes) -> Heade
             raise UserError(f"{path}: mode {image.mode}, allowed are grey, RGB and RGBA")
         channels = 4 if image.mode in ("P", "RGB") and "transparency" in image.info else CHANNELS[image.mode]
         height, width = image.height, image.width
-        if _orientation(image, content) > 4:
+        orientation = _orientation(image, content)
+        if orientation > 4:
             height, width = width, height
-        return Header(height, width, channels, first[24] if first.startswith(PNG) else 8)
+        bits = first[24] if first.startswith(PNG) else 8
+        return Header(height, width, channels, bits, turned=orientation > 1)
 
 
 def _is_read_whole(path: Path, file: IO[bytes], kind: str) -> bool:
@@ -171,6 +174,8 @@ def _decode_jpeg(path: Path, content: bytes) -> Raster:
     try:
         values = simplejpeg.decode_jpeg(content, colours, strict=True)
     except ValueError:
+        if PROGRESSIVE in content:  # one that ends after any of its passes looks whole, and is blurred
+            raise
         # Some programs leave out the end marker, or put zeros before it; the picture is whole then.
         data = content.rstrip(b"\0")
         data = data[:-2].rstrip(b"\0") if data.endswith(END_OF_JPEG) else content

@@ -139,10 +139,13 @@ def find_files(folder: Path, pattern: str) -> Found:
     asked = Path(pattern).parts
     if "**" in asked and not isinstance(folder, StoredPath):
         _require_no_linked_folder(folder, asked)
+    passed_over = []
     for path in paths:
         if path.is_symlink() and not path.exists():
             raise UserError(f"{path}: a link that leads nowhere")
         if not path.is_file():
+            if "**" not in asked and not path.name.startswith(".") and _holds_images(path):
+                passed_over.append(path)
             continue
         is_image = path.suffix.lower() in ENDINGS
         if is_image and not path.resolve().is_relative_to(root):
@@ -153,7 +156,16 @@ def find_files(folder: Path, pattern: str) -> Found:
         hidden = any(part.startswith(".") and part not in asked for part in Path(name).parts)
         part = found.hidden if is_image and hidden else found.images if is_image else found.others
         part.append(name)
+    if passed_over:
+        warn(
+            f"{len(passed_over)} folders with images that {pattern} does not reach, as {min(passed_over)}; a pattern "
+            "like 'images/**/*' does"
+        )
     return Found(*map(sorted, found))
+
+
+def _holds_images(folder: Path) -> bool:
+    return any(path.suffix.lower() in ENDINGS for path in folder.rglob("*"))
 
 
 def _require_no_linked_folder(folder: Path, pattern: tuple[str, ...]) -> None:
@@ -189,6 +201,30 @@ def match(images: Sequence[str], masks: Sequence[str]) -> tuple[list[tuple[str, 
     pairs = [(image, mask_of[stem]) for stem, image in image_of.items() if stem in mask_of]
     lonely = [image for stem, image in image_of.items() if stem not in mask_of]
     return pairs, lonely, [mask for stem, mask in mask_of.items() if stem not in image_of]
+
+
+def match_by_difference(images: Sequence[str], masks: Sequence[str]) -> list[tuple[str, str]]:
+    """Pairs by what is left of the names without how all images, and all masks, begin and end; none, unless all fit.
+
+    As ``21_training`` and ``21_manual1``.
+    """
+    if min(len(images), len(masks)) < 2:
+        return []
+    left: list[dict[str, str]] = []
+    for paths in (images, masks):
+        stems = [stem_of(path) for path in paths]
+        begin = _alike(stems)
+        end = _alike([stem[begin:][::-1] for stem in stems])
+        left.append({stem[begin : len(stem) - end]: path for stem, path in zip(stems, paths, strict=True)})
+    of_images, of_masks = left
+    fit = len(of_images) == len(images) and len(of_masks) == len(masks) and of_images.keys() == of_masks.keys()
+    return [(path, of_masks[name]) for name, path in of_images.items()] if fit else []
+
+
+def _alike(texts: Sequence[str]) -> int:
+    """How many characters some texts have in common, from their beginning on."""
+    first, last = min(texts), max(texts)
+    return next((place for place, both in enumerate(zip(first, last, strict=False)) if len({*both}) > 1), len(first))
 
 
 def stem_of(path: str) -> str:

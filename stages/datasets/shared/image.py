@@ -14,6 +14,7 @@ from stages.pipeline.errors import UserError
 DEEP = 65535  # white in 16 bits, of which cameras and scanners often use 10, 12 or 14
 DEPTHS = (8, 10, 12, 14, 16)
 USED = 1 / 16  # share of a range, of which less than that shows next to nothing
+OTHER, SOME = 1 / 8, 1 / 10  # share of white that so large a share of images on one scale seldom stay below
 DIM = 1 / 4  # share of white that images on the same scale seldom stay below, all of them
 MOST = (5, 95)  # percentiles between which most pixels lie
 THINNED = 4  # rows and columns of which one tells these
@@ -134,6 +135,12 @@ def choose_range(setting: str | Sequence[float], paths: Sequence[Path], headers:
             f"{len(deep)} images of 16 bits hold no value above {most}, so {white} is taken as white; "
             f"{certain}dataset.value_range=dtype takes 65535"
         )
+    dim = [each.greatest for each in held if each.greatest < OTHER * white]
+    if len(dim) > SOME * len(held):
+        warn(
+            f"{len(dim)} of {len(held)} images of 16 bits hold no value above {max(dim)}, where {white} is taken as "
+            "white since others hold as much; are they of one scale?"
+        )
     low, high = min((each.low for each in held), default=0), max((each.high for each in held), default=white)
     if high - low < USED * white:
         warn(
@@ -144,10 +151,15 @@ def choose_range(setting: str | Sequence[float], paths: Sequence[Path], headers:
 
 
 def warn_of_dark(paths: Sequence[Path], headers: Sequence[Header], white: int) -> None:
-    """Warn if images of 16 bits are all far from what is white, as if they were stored on another scale."""
+    """Warn if images of 16 bits are all far from what is white, or the first beyond it, as if on another scale."""
     deep, greatest = _deep(paths, headers), []
     for file in deep:
         extent = _extent(*file)
+        if extent and extent.greatest > white:
+            warn(
+                f"{file[0]}: holds {extent.greatest}, where the network takes {white} as white, as it does all above; "
+                "do the images have the scale of those that it was trained on?"
+            )
         if extent and extent.greatest >= DIM * white:
             return  # so that hardly any is read twice
         greatest += [extent.greatest] if extent else []

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from stages.datasets.shared.colors import is_black_and_white, is_grey, require_black_first, used_colors
 from stages.datasets.shared.decode import decode
 from stages.datasets.shared.raster import Raster
 from stages.pipeline.errors import UserError
@@ -20,7 +21,6 @@ BETWEEN = 64  # distance from black and white from which a value is neither
 FEW = 0.25  # share of such values
 SOLID = 5  # side of a square of such values that no edge has, but a third level,
 EVEN = 8  # and so has one of any values beside black and white that differ by no more than this
-DARK = 64  # greatest value of a colour that passes for black
 NUMBERED = 0.9  # share of the numbers up to the greatest that an image of numbered objects has
 
 
@@ -69,6 +69,14 @@ class Seen(NamedTuple):
     kind : str
         How a mask of one class tells it from 0: by "white", or by a value; where a rule says it, on which scale the
         file's values are, see `scale_of`. Empty where there is nothing but 0.
+    lost : bool
+        Whether none of the mask is left at the scale of the pairs.
+    unnamed : tuple of int
+        Of a mask of classes what stands for none and is background, the first values or numbers of colours.
+    unnamed_pixels : int
+        Pixels of these.
+    inverted : bool
+        Whether 0 is white in the file.
     """
 
     values: tuple[float, ...]
@@ -77,6 +85,10 @@ class Seen(NamedTuple):
     pixels: int
     palette: tuple[str, ...] = ()
     kind: str = ""
+    lost: bool = False
+    unnamed: tuple[int, ...] = ()
+    unnamed_pixels: int = 0
+    inverted: bool = False
 
 
 def read_mask(path: Path, rule: Rule = ONE_CLASS, page: int = 0) -> tuple[np.ndarray, Seen]:
@@ -100,10 +112,15 @@ def read_mask(path: Path, rule: Rule = ONE_CLASS, page: int = 0) -> tuple[np.nda
         raise UserError(f"{path}: values that are not finite")
     by_colour = False
     if raster.palette is not None and rule.values is None:
-        used = _used_colours(raster)
+        used = used_colors(raster)
         if raster.palette.shape[1] == 4:
             require_opaque(path, raster.palette[raster.values])
-        by_colour = _is_black_and_white(used) or (rule.threshold is not None and _is_grey(used))
+        if len(used) > 1 and len({*used.values()}) == 1:
+            raise UserError(
+                f"{path}: its palette shows the numbers {', '.join(map(str, list(used)[:5]))} in one colour; "
+                f"dataset.mask_values=[{max(used)}] or a longer list goes by the numbers"
+            )
+        by_colour = is_black_and_white(used) or (rule.threshold is not None and is_grey(used))
         if not by_colour:
             _require_numbers(path, used, rule)
     if by_colour:
@@ -139,7 +156,9 @@ def read_mask(path: Path, rule: Rule = ONE_CLASS, page: int = 0) -> tuple[np.nda
     palette: tuple[str, ...] = ()
     if raster.palette is not None and not by_colour:
         palette = tuple("#" + bytes(raster.palette[int(value)][:3].tolist()).hex() for value in values)
-    return mask.astype(np.uint8)[:, :, None], Seen(values, many, int(mask.sum()), mask.size, palette, kind)
+    return mask.astype(np.uint8)[:, :, None], Seen(
+        values, many, int(mask.sum()), mask.size, palette, kind, inverted=raster.inverted
+    )
 
 
 def _values(labels: np.ndarray) -> tuple[tuple[float, ...], bool]:
@@ -191,22 +210,6 @@ def require_opaque(path: Path, values: np.ndarray) -> None:
             )
 
 
-def _used_colours(raster: Raster) -> dict[int, tuple[int, ...]]:
-    """The colours of a palette that an image uses, by their numbers."""
-    if raster.palette is None:
-        return {}
-    return {number: tuple(raster.palette[number, :3].tolist()) for number in np.unique(raster.values).tolist()}
-
-
-def _is_black_and_white(used: Mapping[int, tuple[int, ...]]) -> bool:
-    """Tell whether an image with a palette is in black and white: then the colours count, and not their numbers."""
-    return all(sum(colour) in (0, 3 * 255) for colour in used.values())
-
-
-def _is_grey(used: Mapping[int, tuple[int, ...]]) -> bool:
-    return all(len(set(colour)) == 1 for colour in used.values())
-
-
 def _require_numbers(path: Path, used: Mapping[int, tuple[int, ...]], rule: Rule) -> None:
     """Raise if the numbers of a palette's colours may not say what is mask: if 0 is not black, or by a threshold."""
     if rule.threshold is not None and rule.threshold >= 1:
@@ -214,18 +217,15 @@ def _require_numbers(path: Path, used: Mapping[int, tuple[int, ...]], rule: Rule
             f"{path}: a palette of colours, whose numbers say nothing of brightness; dataset.mask_threshold=0 takes "
             "all but number 0 as the mask, dataset.mask_values=[1] or a longer list those that it names"
         )
-    if max(used.get(0, (0,))) > DARK:
-        black = next((f" and number {number} black" for number, colour in used.items() if max(colour) <= DARK), "")
-        raise UserError(
-            f"{path}: number 0 of its palette is #{bytes(used[0]).hex()}{black}: what is background? "
-            "dataset.mask_values=[0] takes number 0 as the mask, dataset.classes=all goes by the colours"
-        )
+    require_black_first(
+        path, used, "dataset.mask_values=[0] takes number 0 as the mask, dataset.classes=all goes by the colours"
+    )
 
 
 def scale_of(raster: Raster) -> str:
     """The scale of a file's values, which says what number white has; empty for numbers of a palette's colours."""
     if raster.palette is not None:
-        return "a palette of black and white" if _is_black_and_white(_used_colours(raster)) else ""
+        return "a palette of black and white" if is_black_and_white(used_colors(raster)) else ""
     bits = int(raster.white).bit_length()
     return f"{bits} bit{'s' if bits > 1 else ''}"
 
@@ -248,7 +248,7 @@ def _kind(path: Path, values: Sequence[float], many: bool, raster: Raster) -> st
     too_many = len(others) > (FEW_LABELS if to_white else MANY_LABELS)
     if too_many and raster.palette is not None:
         advice = "is it an image? Smoothed edges are read from masks in grey, without a palette"
-    elif too_many and not to_white and len(others) >= NUMBERED * others[-1]:
+    elif too_many and not to_white and len(others) >= NUMBERED * others[-1] > 1:
         advice = "are they the numbers of objects? dataset.mask_threshold=0 takes all of them as the mask"
     elif too_many or any(value != int(value) for value in others):
         advice = f"is it an image? dataset.mask_threshold={_middle(raster.values)} takes what is brighter as the mask"
@@ -258,6 +258,9 @@ def _kind(path: Path, values: Sequence[float], many: bool, raster: Raster) -> st
             f"dataset.mask_values=[{label}] or a longer list says which of them are the mask, dataset.mask_threshold=0 "
             "takes all of them, dataset.classes=all makes a class of each"
         )
+        if to_white and min(others) > MANY_LABELS:
+            smooth = f"are its edges smoothed? dataset.mask_threshold={_middle(raster.values)} takes what is brighter"
+            advice = f"{smooth}; {advice}"
     raise UserError(f"{path}: holds the values {shown}{' beside 0' if 0 in values else ''}; {advice}")
 
 

@@ -9,7 +9,10 @@ from stages.pipeline.errors import UserError
 
 
 class Header(NamedTuple):
-    """Size and channels of an image as it is shown, the bits of a stored value, and the pages of its file by axes."""
+    """Size and channels of an image as it is shown, the bits of a stored value, and the pages of its file by axes.
+
+    And whether it is stored in another way up than it is shown.
+    """
 
     height: int
     width: int
@@ -17,6 +20,7 @@ class Header(NamedTuple):
     bits: int = 8
     pages: int = 1
     stack: tuple[str, ...] = ()
+    turned: bool = False
 
 
 class Raster(NamedTuple):

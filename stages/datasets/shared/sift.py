@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from stages.datasets.shared.classes import ClassRule
-from stages.datasets.shared.find import File, LeftOut, examine
+from stages.datasets.shared.find import File, LeftOut, examine, warn
 from stages.datasets.shared.image import Range, choose_range, read_image, require_promised
 from stages.datasets.shared.mask import Rule
 from stages.datasets.shared.raster import Header
@@ -62,6 +62,9 @@ def sound_files(
         If all are broken; if ``strict``, also if any is to be left out.
     """
     kept, headers = left_out.odd(*left_out.broken(files, _tried(read, files)))
+    turned = [image for (image, *_), header in zip(kept, headers, strict=True) if header.turned]
+    if turned:
+        warn(f"{len(turned)} images are turned as their orientation by EXIF or TIFF says, as {turned[0]}")
     return kept, headers, choose_range(options.value_range, [left_out.folder / image for image, *_ in kept], headers)
 
 

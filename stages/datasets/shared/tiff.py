@@ -25,11 +25,12 @@ def read_tiff_header(path: Path, source: Any) -> Header:
         height, width, channels = page.imagelength, page.imagewidth, page.samplesperpixel
         if page.colormap is not None:
             channels = 3
-        if page.tags.valueof("Orientation", 1) > 4:
+        orientation = page.tags.valueof("Orientation", 1)
+        if orientation > 4:
             height, width = width, height
         axes = zip(series.axes, series.shape, strict=True)
         stack = tuple(f"{axis} of {size}" for axis, size in axes if axis not in "YXS" and size > 1)
-        return Header(height, width, channels, page.bitspersample, len(series), stack)
+        return Header(height, width, channels, page.bitspersample, len(series), stack, orientation > 1)
 
 
 def _open_tiff(source: Any) -> Any:
@@ -50,7 +51,7 @@ def _pages(path: Path, file: Any) -> tuple[Any, Any]:
     """
     from tifffile import PHOTOMETRIC
 
-    series = [each for each in file.series if not each.keyframe.is_reduced] or file.series
+    series = [each for each in file.series if not (each.keyframe.is_reduced or each.keyframe.is_mask)] or file.series
     page = series[0].keyframe.aspage()
     allowed = (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.RGB, PHOTOMETRIC.PALETTE, PHOTOMETRIC.YCBCR)
     if page.photometric not in allowed:
@@ -64,7 +65,9 @@ def _pages(path: Path, file: Any) -> tuple[Any, Any]:
         raise UserError(f"{path}: {page.samplesperpixel} channels, allowed are grey, RGB and RGBA")
     if len(series) > 1:
         shapes = " and ".join(str(each.shape) for each in series[:2])
-        raise UserError(f"{path}: pages of {shapes}, allowed are pages of one shape")
+        raise UserError(
+            f"{path}: pages of {shapes}, allowed are pages of one shape, written as one stack or as a file each"
+        )
     axes, shape = series[0].axes, series[0].shape
     stacked = axes[: len(axes) - 2 - ("S" in axes)]
     if "C" in stacked and shape[axes.index("C")] > 1:
@@ -101,6 +104,8 @@ def _decode_page(path: Path, file: Any, number: int) -> Raster:
     own = series[number]  # metadata may name pages in another order than they have in the file
     if max(map(sum, zip(own.dataoffsets, own.databytecounts, strict=True)), default=0) > file.filehandle.size:
         raise UserError(f"{path}: broken image: it ends before its pixels do")
+    if page.compression == JPEG[1]:
+        _require_whole(path, file.filehandle, own)
     values = own.asarray()
     # Each page has a palette and a way up of its own, but for planes behind one page, as ImageJ writes more than 4 GB.
     own = page if own.is_virtual else own.aspage()
@@ -120,6 +125,15 @@ def _decode_page(path: Path, file: Any, number: int) -> Raster:
         values = values.dtype.type(white) - values
     values = upright(values, own.tags.valueof("Orientation", 1))
     return Raster(values, white, palette, inverted, page.compression in JPEG, UNSPECIFIED in page.extrasamples)
+
+
+def _require_whole(path: Path, file: Any, page: Any) -> None:
+    """Raise if a JPEG in a TIFF has lost its end, of which its decoder says nothing."""
+    for offset, length in zip(page.dataoffsets, page.databytecounts, strict=True):
+        file.seek(max(offset, offset + length - 64))
+        tail = file.read(min(length, 64)).rstrip(b"\0")
+        if length and not tail.endswith(b"\xff\xd9"):
+            raise UserError(f"{path}: broken image: JPEG data without their end")
 
 
 def _colours(colormap: np.ndarray) -> np.ndarray:

@@ -147,7 +147,9 @@ class TileSource(ABC):
             path = self.folder / self.origins.files[file][0]
             raise UserError(f"{path}: an image of {image.shape}, by its head and its mask it should be {expected}")
         height, width = (self.cut.scaled(length) for length in image.shape[:2])
-        return scale(image, height, width), scale(mask, height, width, nearest=True), seen
+        scaled = scale(mask, height, width, nearest=True)
+        lost = bool(seen.foreground) and not ((scaled > 0) & (scaled != IGNORED)).any()
+        return scale(image, height, width), scaled, seen._replace(lost=lost)
 
 
 def layout_of(
@@ -214,7 +216,8 @@ def tiles_of(headers: Sequence[Header], left_out: LeftOut, cut: Cut) -> np.ndarr
     grids: dict[tuple[int, int], np.ndarray] = {}  # few sizes, many images
     useless = []
     parts = []
-    for image, (height, width, _, _, pages, _) in enumerate(headers):
+    for image, header in enumerate(headers):
+        height, width, pages = header.height, header.width, header.pages
         if (height, width) not in grids:
             grids[height, width] = cut.grid(height, width)
         grid = grids[height, width]

@@ -8,7 +8,7 @@ import numpy as np
 
 from stages.pairs.layout import has_foreground
 from stages.pairs.read import Pairs
-from stages.pairs.tables import Choice, read_choices, read_rows
+from stages.pairs.tables import Choice, read_choices
 from stages.pipeline import paths
 from stages.pipeline.errors import UserError
 from stages.pipeline.files import read_metrics
@@ -57,7 +57,7 @@ class Pool(NamedTuple):
         UserError
             If it is no such table, or names a row that is left out.
         """
-        rows = read_rows(Path(table), self.pairs.layout.count, least=0)
+        rows = self.pairs.rows_in(Path(table))
         places = np.full(self.pairs.layout.count, -1)
         places[self.pairs.order] = np.arange(len(self.pairs))
         positions: list[int] = places[rows].tolist()
@@ -86,7 +86,7 @@ def open_pool(options: SelectParams, filled: int = 0) -> Pool:
     rows = np.arange(len(pairs))
     if options.order_seed is not None:
         rows = np.random.default_rng(options.order_seed).permutation(rows)
-    excluded = read_rows(Path(options.exclude), len(pairs), least=0)
+    excluded = pairs.rows_in(Path(options.exclude))
     rows = rows[~np.isin(rows, excluded)]
     earlier = Path(options.start_from)
     if options.start_from == NOTHING:
