@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from stages import predict, triage
 from stages.datasets.shared.decode import read_header
-from stages.datasets.shared.image import warn_of_dark
+from stages.datasets.shared.image import warn_of_scale
 from stages.datasets.shared.tiles import Cut, scale
 from stages.learning import new_images
 from stages.learning.new_images import Mapper
@@ -148,9 +148,9 @@ def test_files_that_are_passed_over_and_images_on_another_scale_are_said(
 def test_images_beyond_the_range_of_the_core_are_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = folder / "new/a.png"
     save_image(path, spotted(20, 20, channels=1).astype(np.uint16) * 16)
-    warn_of_dark([path], [read_header(path)], 4095)
+    warn_of_scale([path], [read_header(path)], 4095)
     assert capsys.readouterr().err == ""
-    warn_of_dark([path], [read_header(path)], 1023)
+    warn_of_scale([path], [read_header(path)], 1023)
     assert "a.png: holds 3360, where the network takes 1023 as white, as it does all above" in capsys.readouterr().err
 
 

@@ -917,6 +917,14 @@ def test_names_do_not_go_by_a_palette_whose_number_0_is_the_object(
     np.testing.assert_array_equal(found, SHAPE)
 
 
+def test_a_palette_need_not_use_number_0(tmp_path: Path) -> None:
+    make_folder(tmp_path, dict.fromkeys(("a.png", "b.png"), BRIGHT), {})
+    for name, least in (("a.png", 0), ("b.png", 1)):
+        in_palette(np.where(SHAPE, 2, least), (0, 0, 0), (9, 0, 0), (255, 0, 0)).save(tmp_path / "masks" / name)
+    masks = imported(tmp_path, classes=["cat"], mask_values=[2]).targets[..., 0]
+    np.testing.assert_array_equal(masks, np.stack([SHAPE, SHAPE]))
+
+
 def test_a_palette_of_one_colour_shows_no_mask(tmp_path: Path) -> None:
     make_folder(tmp_path, {"a.png": BRIGHT}, {})
     in_palette(SHAPE, (0, 0, 0), (0, 0, 0)).save(tmp_path / "masks/a.png")

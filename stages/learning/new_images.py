@@ -10,7 +10,7 @@ import numpy as np
 
 from stages.datasets.shared.decode import read_header
 from stages.datasets.shared.find import NOT_READ, READ, LeftOut, examine, find_files
-from stages.datasets.shared.image import Range, read_image, warn_of_dark
+from stages.datasets.shared.image import Range, read_image, warn_of_scale
 from stages.datasets.shared.tiles import Cut, crop, scale
 from stages.learning.protocol import PREDICTION_BATCH
 from stages.learning.tensorflow import set_up_tensorflow
@@ -188,5 +188,5 @@ def find_images(folder: Path, mapper: Mapper) -> list[str]:
     left_out.skip(found.hidden, "a hidden file")
     left_out.skip(found.others, NOT_READ)
     if not mapper.values.given:
-        warn_of_dark(files, headers, mapper.values.deep)
+        warn_of_scale(files, headers, mapper.values.deep)
     return found.images

@@ -76,9 +76,8 @@ class ClassRule(NamedTuple):
             seen = seen._replace(kind=scale_of(raster))
         if raster.palette is not None and not self.by_color:
             if self.complete:
-                require_black_first(
-                    path, used_colors(raster), "dataset.class_colors says which colours are the classes"
-                )
+                advice = "dataset.class_colors says which colours are the classes, dataset.mask_values which numbers"
+                require_black_first(path, used_colors(raster), advice)
             held = [self.classes[int(place)].value for place in seen.values if place]
             colors = [color_of(packed(raster.palette[value])) for value in held]
             # Other numbers than its own belong to the background as well, which has the colour of 0, if of any.

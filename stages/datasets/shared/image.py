@@ -150,7 +150,7 @@ def choose_range(setting: str | Sequence[float], paths: Sequence[Path], headers:
     return Range(deep=white)
 
 
-def warn_of_dark(paths: Sequence[Path], headers: Sequence[Header], white: int) -> None:
+def warn_of_scale(paths: Sequence[Path], headers: Sequence[Header], white: int) -> None:
     """Warn if images of 16 bits are all far from what is white, or the first beyond it, as if on another scale."""
     deep, greatest = _deep(paths, headers), []
     for file in deep:

@@ -140,6 +140,8 @@ def _require_one_palette(files: Mapping[str, Seen], values: Sequence[int], stric
     first: dict[float, tuple[str, str]] = {}
     for name, seen in files.items():
         for value, color in zip(seen.values, seen.palette, strict=False):
+            if not color:  # the background of a file without number 0
+                continue
             other, there = first.setdefault(value, (name, color))
             if color != there and (value in values or (not value and is_dark(color) != is_dark(there))):
                 line = (
