@@ -354,6 +354,19 @@ def test_pages_are_in_the_order_of_their_metadata_and_none_may_be_missing(tmp_pa
     assert "images/a.tif: planes that its metadata name are missing, allowed are whole stacks" in line_of(tmp_path)
 
 
+def test_a_stack_may_be_written_page_by_page(tmp_path: Path) -> None:
+    stacks = {"images": np.stack([noise(SIZE, SIZE, 1, seed) for seed in range(3)]), "masks": np.stack([SHAPE] * 3) * 1}
+    for folder, pages in stacks.items():
+        (tmp_path / folder).mkdir()
+        with tifffile.TiffWriter(tmp_path / folder / "a.tif") as file:
+            for page in pages.astype(np.uint8):
+                file.write(page, photometric="minisblack")
+    np.testing.assert_array_equal(imported(tmp_path).images[..., 0], stacks["images"])
+    with tifffile.TiffWriter(tmp_path / "images/a.tif", append=True) as file:
+        file.write(np.zeros((9, 9), np.uint8), photometric="minisblack")
+    assert "images/a.tif: pages of (16, 16) and (9, 9), allowed are pages of one shape" in line_of(tmp_path)
+
+
 def test_planes_in_files_of_their_own_are_a_pair_each(tmp_path: Path) -> None:
     images = np.stack([noise(SIZE, SIZE, 1, seed) for seed in range(3)])
     planes = "".join(

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ _open_here = threading.local()
 def read_tiff_header(path: Path, source: Any) -> Header:
     """Read the head of a TIFF alone, from its path or its open file; errors are tifffile's own, or UserError."""
     with _open_tiff(source) as file:
-        page, series = _pages(path, file)
-        if file.is_ome and None in list(series):  # looks at all pages, which is too slow for each of them
+        page, pages, stack = _pages(path, file)
+        if file.is_ome and None in list(pages):  # looks at all of them, which is too slow for each
             raise UserError(f"{path}: planes that its metadata name are missing, allowed are whole stacks")
         height, width, channels = page.imagelength, page.imagewidth, page.samplesperpixel
         if page.colormap is not None:
@@ -28,9 +29,7 @@ def read_tiff_header(path: Path, source: Any) -> Header:
         orientation = page.tags.valueof("Orientation", 1)
         if orientation > 4:
             height, width = width, height
-        axes = zip(series.axes, series.shape, strict=True)
-        stack = tuple(f"{axis} of {size}" for axis, size in axes if axis not in "YXS" and size > 1)
-        return Header(height, width, channels, page.bitspersample, len(series), stack, orientation > 1)
+        return Header(height, width, channels, page.bitspersample, len(pages), stack, orientation > 1)
 
 
 def _open_tiff(source: Any) -> Any:
@@ -41,8 +40,8 @@ def _open_tiff(source: Any) -> Any:
     return TiffFile(source, _multifile=False)
 
 
-def _pages(path: Path, file: Any) -> tuple[Any, Any]:
-    """The first page, and the series of all; previews do not count.
+def _pages(path: Path, file: Any) -> tuple[Any, Sequence[Any], tuple[str, ...]]:
+    """The first page, all pages, and the axes of a stack with their sizes; previews do not count.
 
     Raises
     ------
@@ -63,19 +62,22 @@ def _pages(path: Path, file: Any) -> tuple[Any, Any]:
         raise UserError(f"{path}: values of {page.dtype}, allowed are integers and reals")
     if page.samplesperpixel not in (1, 3, 4):
         raise UserError(f"{path}: {page.samplesperpixel} channels, allowed are grey, RGB and RGBA")
-    if len(series) > 1:
-        shapes = " and ".join(str(each.shape) for each in series[:2])
-        raise UserError(
-            f"{path}: pages of {shapes}, allowed are pages of one shape, written as one stack or as a file each"
-        )
     axes, shape = series[0].axes, series[0].shape
+    if len(series) > 1:  # as where a stack was written page by page
+        kinds = [(each.shape, each.dtype, each.keyframe.photometric) for each in series]
+        other = next((kind for kind in kinds if kind != kinds[0]), None)
+        if other or len(series[0]) > 1:
+            shapes = " and ".join(map(str, [shape, *(other or kinds[1])[:1]]))
+            raise UserError(f"{path}: pages of {shapes}, allowed are pages of one shape and type")
+        return page, [each[0] for each in series], ()
     stacked = axes[: len(axes) - 2 - ("S" in axes)]
     if "C" in stacked and shape[axes.index("C")] > 1:
         raise UserError(f"{path}: its pages are channels (axes {axes} of {shape}), allowed are channels within a page")
     count = int(np.prod([shape[axes.index(axis)] for axis in stacked], dtype=np.int64))
     if count != len(series[0]):
         raise UserError(f"{path}: {count} planes in {len(series[0])} pages, allowed is a page each")
-    return page, series[0]
+    stack = tuple(f"{axis} of {size}" for axis, size in zip(axes, shape, strict=True) if axis not in "YXS" and size > 1)
+    return page, series[0], stack
 
 
 def decode_tiff(path: Path, source: Any, number: int) -> Raster:
@@ -100,8 +102,8 @@ def _kept(path: Path) -> Any:
 def _decode_page(path: Path, file: Any, number: int) -> Raster:
     from tifffile import PHOTOMETRIC
 
-    page, series = _pages(path, file)
-    own = series[number]  # metadata may name pages in another order than they have in the file
+    page, pages, _ = _pages(path, file)
+    own = pages[number]  # metadata may name pages in another order than they have in the file
     if max(map(sum, zip(own.dataoffsets, own.databytecounts, strict=True)), default=0) > file.filehandle.size:
         raise UserError(f"{path}: broken image: it ends before its pixels do")
     if page.compression == JPEG[1]:
