@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from stages.learning.learner import Learner
 
 BATCH = 20  # pairs of a training step
+PICTURED = 5 * SHOWN  # predictions that are kept, since the core's network judges some of their pairs better
 BLOCK = 20 * PREDICTION_BATCH  # pairs that are tested between two checkpoints
 OUTPUTS = (paths.JUDGED, paths.JUDGE_METRICS)
 
@@ -51,7 +52,7 @@ class Judged(NamedTuple):
     judge : ndarray of int64, shape (n,)
         Number of that network; -1 for none.
     pictured : ndarray of int64, shape (m,)
-        Positions of those that each network contradicts most.
+        Positions of those that are contradicted most.
     predictions : ndarray
         What is drawn of their predictions, see `stages.learning.predictor.Predictor.views`.
     """
@@ -191,7 +192,7 @@ def judge(learner: "Learner", count: int, folds: Sequence[Fold], params: Params,
                 _test(found, learner, block, number)
                 done += len(block)
             if done == ends[number]:
-                found = _pictured(found, learner, np.flatnonzero(found.judge == number))
+                found = _pictured(found, learner, number)
             progress.show(done)
             saved.save_if_due(state)
         saved.save(state())
@@ -221,13 +222,19 @@ def _test(found: Judged, learner: "Learner", positions: np.ndarray, number: int)
     found.scores[entered], found.shortfalls[entered], found.judge[entered] = scores[better], shortfalls[better], number
 
 
-def _pictured(found: Judged, learner: "Learner", positions: np.ndarray) -> Judged:
-    """What is found so far, with the predictions of the pairs that the network contradicts most of those it judges."""
-    worst = np.sort(positions[np.argsort(-found.shortfalls[positions], kind="stable")[:SHOWN]])
-    kept = ~np.isin(found.pictured, worst)
+def _pictured(found: Judged, learner: "Learner", number: int) -> Judged:
+    """What is found so far, with predictions of the pairs that are contradicted most, each by what judges it.
+
+    Those that the network of this number judges are predicted, in place of what others said of them.
+    """
+    others = found.pictured[found.judge[found.pictured] != number]
+    judged = np.concatenate([others, np.flatnonzero(found.judge == number)])
+    worst = judged[np.argsort(-found.shortfalls[judged], kind="stable")[:PICTURED]]
+    kept = np.isin(found.pictured, np.intersect1d(others, worst))
+    new = np.setdiff1d(worst, others)
     return found._replace(
-        pictured=np.concatenate([found.pictured[kept], worst]),
-        predictions=np.concatenate([found.predictions[kept], learner.views(worst)]),
+        pictured=np.concatenate([found.pictured[kept], new]),
+        predictions=np.concatenate([found.predictions[kept], learner.views(new)]),
     )
 
 

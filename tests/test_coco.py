@@ -721,7 +721,7 @@ def test_objects_that_say_another_area_are_counted(tmp_path: Path, capsys: pytes
     others = [
         thing(1, 3, [box(20, 20, 30, 30)], area=101.5),
         thing(1, 3, [[20, 2, 30, 2, 20, 12]], bbox=[20, 2, 10, 10], area=100),  # of its box, as many programs write
-        thing(1, 3, [box(2, 22, 8, 30)], bbox=[2, 22, 10**400, 8], area=10**400),
+        thing(1, 3, [box(2, 22, 8, 30)], bbox=[2, 22, 10**400, 8.5], area=48),
     ]
     folder = make_coco(tmp_path, [*others, ring], {"a.png": noise(SIZE, SIZE)}, CATEGORIES)
     drawn(folder)
@@ -730,13 +730,17 @@ def test_objects_that_say_another_area_are_counted(tmp_path: Path, capsys: pytes
     assert [line.startswith(start) for line in said] == [True]
 
 
-def test_objects_of_the_background_cut_holes_into_one_mask_as_well(folder: Path) -> None:
-    values = content(folder)
-    values["categories"][0]["name"] = "background"
-    name = values["categories"][0]["id"]
-    expected = drawn(folder).targets
-    write(folder, values)
-    found = drawn(folder).targets
-    assert (found <= expected).all()
-    assert any(each["category_id"] == name for each in values["annotations"])
-    assert (found < expected).any()
+def test_objects_of_the_background_cut_holes_and_lie_below_crowds_that_are_smaller(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = {**CATEGORIES, 3: "background"}
+    whole, hole = thing(1, 3, [box(0, 0, SIZE, SIZE)]), thing(1, 3, [box(6, 6, 9, 9)])
+    car, crowd = thing(1, 7, [box(4, 4, 12, 12)]), thing(1, 7, counted(painted((*CROWD, 1))), iscrowd=1)
+    inner, outer = (slice(6, 9), slice(6, 9), 0), (slice(4, 12), slice(4, 12), 1)
+    for objects, expected in (
+        ([hole, car, whole], painted(outer, inner)),
+        ([hole, car, whole, crowd], painted((*CROWD, 1), outer, inner)),
+    ):
+        folder = make_coco(tmp_path / str(len(objects)), objects, {"a.png": noise(SIZE, SIZE)}, names)
+        assert np.array_equal(drawn(folder).targets[0, ..., 0], expected)
+    assert "overlap" not in capsys.readouterr().err

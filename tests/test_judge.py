@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from stages import judge
 from stages.judge import Fold, part
 from stages.learning.protocol import Verified
+from stages.learning.scores import PixelCounts, tiered_iou
 from stages.networks import residual_unet
 from stages.pairs.layout import Origins
 from stages.pairs.read import Pairs
@@ -150,13 +151,22 @@ def test_of_two_judgements_the_one_counts_that_contradicts_the_mask_less(
     assert dict(zip(arrays["rows"].tolist(), kept, strict=True)) == least
 
 
-def test_each_network_pictures_pairs_that_it_judges(stage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(judge, "SHOWN", 4)
+def test_those_contradicted_most_are_pictured_as_what_judges_them_sees_them(
+    stage: Path, change: Change, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judge, "PICTURED", 6)
+    change(**{"judge.repeats": 3, "judge.steps": 4})
     judge.main()
-    worst = np.argsort(-found()["shortfalls"], kind="stable")[:2].tolist()
-    assert WRONG in worst
-    assert {*worst} <= {*found()["pictured"].tolist()}
-    assert len(found()["pictured"]) == 2 * 4
+    arrays = found()
+    assert len(arrays["pictured"]) == 6
+    shortfalls = dict(zip(arrays["rows"].tolist(), arrays["shortfalls"].tolist(), strict=True))
+    assert max(shortfalls, key=lambda row: shortfalls[row]) in arrays["pictured"]
+    true = Pairs(paths.POOL).read_rows(arrays["pictured"]).targets == 1
+    said = arrays["predictions"] > 0.5
+    kinds = (true & said, ~true & said, true & ~said, ~true & ~said)
+    counts = PixelCounts(*(np.sum(kind, axis=(1, 2, 3)) for kind in kinds))
+    scores = dict(zip(arrays["rows"].tolist(), arrays["scores"].tolist(), strict=True))
+    assert tiered_iou(counts).tolist() == [scores[row] for row in arrays["pictured"].tolist()]
 
 
 @given(st.integers(0, 12), st.lists(st.integers(0, 5), min_size=2, max_size=40), st.integers(2, 5), st.integers(1, 3))

@@ -881,7 +881,7 @@ SAID: dict[str, tuple[Callable[[Path], object], dict[str, Any], str]] = {
     "a line that scaling loses": (
         with_lines,
         {"fit": "resize", "tile": False},
-        "6 masks of set train lose all of their foreground when scaled to 16×16, as masks/0.png",
+        "6 masks of set train lose all of their foreground when they are scaled, as masks/0.png",
     ),
     "a folder in the folder": (
         with_folders,
@@ -983,6 +983,12 @@ def test_names_match_by_what_differs_in_them_if_all_of_them_do(
     line = f"no mask has the name of an image; by what differs in their names masks/{masks[0]}"
     assert line in capsys.readouterr().err
     (tmp_path / "masks" / masks[-1]).rename(tmp_path / "masks/another_name.png")
+    assert "no pairs: " in line_of(tmp_path)
+
+
+def test_numbers_are_not_cut_for_names_to_match(tmp_path: Path) -> None:
+    images, masks = [f"frame_01{n}.png" for n in range(10, 13)], [f"frame02{n}m.png" for n in range(10, 13)]
+    make_folder(tmp_path, dict.fromkeys(images, BRIGHT), dict.fromkeys(masks, BLACK_AND_WHITE))
     assert "no pairs: " in line_of(tmp_path)
 
 

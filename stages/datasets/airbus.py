@@ -140,7 +140,7 @@ def _printable(name: str) -> str:
 def _paths(options: DatasetParams, ships: dict[str, list[str]], left_out: LeftOut) -> list[str]:
     """Images that the table names; an image without a line and a line without an image are an error, or counted."""
     folder, pattern = left_out.folder, options.images or IMAGES
-    found, hidden, others = find_files(folder, pattern)
+    found, hidden, others, _ = find_files(folder, pattern)
     names = {Path(path).name for path in found}
     if len(names) < len(found):
         raise UserError(f"{folder}: {len(found) - len(names)} images of {pattern} have the name of another")

@@ -223,15 +223,17 @@ def _header(path: Path, image: Listed, name: str) -> Header:
 
 
 def _painted(image: Listed, value_of: Mapping[int, int], with_classes: bool) -> Painted:
-    """The objects of an image, small ones on top of large ones, the background's among them.
+    """The objects of an image, small ones on top of large ones, and all of them on top of crowds.
 
-    With classes all of them lie on top of crowds.
+    So do those of the background, which cut holes, unless they are as large as a crowd: then they are what it lies on.
     """
     drawn = [(value_of[each.category], each.crowd, each.runs) for each in image.objects if each.category in value_of]
     if not with_classes and all(value for value, *_ in drawn):
         return [(value, runs) for value, _, runs in drawn]
     pixels = {runs: count_pixels([runs], image.height, image.width) for _, _, runs in drawn}
-    drawn.sort(key=lambda each: (not each[1], -pixels[each[2]]))
+    crowds = [pixels[runs] for value, is_crowd, runs in drawn if is_crowd and value]
+    crowd = max(crowds, default=image.height * image.width + 1)
+    drawn.sort(key=lambda each: (not each[1] and (each[0] > 0 or pixels[each[2]] < crowd), -pixels[each[2]]))
     return [(IGNORED if crowd and value and with_classes else value, runs) for value, crowd, runs in drawn]
 
 

@@ -84,6 +84,11 @@ def _pairs(options: DatasetParams, left_out: LeftOut) -> list[tuple[str, str]]:
             "dataset.images and dataset.masks are patterns that say where they are; other names have to be changed"
         )
     left_out.skip([*images.hidden, *masks.hidden], "a hidden file")
+    for pattern, found, of_others in zip(patterns, (images, masks), (masks.images, images.images), strict=True):
+        missed = [each for each in found.folders if not any(path.startswith(f"{each}/") for path in of_others)]
+        if missed:
+            where = left_out.folder / missed[0]
+            warn(f"{len(missed)} folders with images that {pattern} does not reach, as {where}; one with ** does")
     _warn_of_crossing(pairs)
     stems = {stem_of(path): path for path in [*names, *images.others]}
     of_masks = {image_name_of(path, stems) for path in masks.images}

@@ -22,7 +22,7 @@ from stages.pairs.check import (
     restorable,
 )
 from stages.pairs.layout import COMPRESSION, IGNORED, Block, Origins, PixelClass, arrays_of, has_foreground, shard_path
-from stages.pairs.tables import read_rows
+from stages.pairs.tables import ORIGIN, read_rows, read_table
 from stages.pipeline.errors import UserError
 
 
@@ -100,7 +100,8 @@ class Pairs:
 
     def rows_in(self, table: Path) -> np.ndarray:
         """The rows that a table names, or none; the rest is as of `stages.pairs.tables.read_rows`."""
-        return read_rows(table, self.layout.count, 0, self.origins())
+        says_origin = any({*ORIGIN} & {*line} for line in read_table(table, most=1))
+        return read_rows(table, self.layout.count, 0, self.origins() if says_origin else None)
 
     def rows_of_source(self) -> np.ndarray:
         """Rows of the set that this one was taken from, a row a pair; int64, shape (n,)."""

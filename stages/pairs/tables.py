@@ -77,7 +77,8 @@ class Line(NamedTuple):
         if origins is not None and said:
             file, *place = origins.tiles[row].tolist()
             found = dict(zip(ORIGIN, (origins.files[file][0], *map(str, place)), strict=True))
-            if any(found[column] != text for column, text in said.items()):
+            same = {**found, "file": said["file"]} if f"/{found['file']}".endswith(f"/{said.get('file')}") else found
+            if any(same[column] != text for column, text in said.items()):
                 raise UserError(
                     f"{self.path}: line {self.number}: row {row} is {_place_of(said)}, in the pool at hand it is "
                     f"{_place_of(found)}: the table is of another import"
@@ -163,7 +164,7 @@ def read_rows(path: Path, count: int, least: int = 1, origins: Origins | None = 
 
 
 def read_choices(path: Path, count: int) -> list[Choice]:
-    """The choices of a core, with rows for positions; parameters and errors are those of `read_rows`."""
+    """The choices of a core, with rows for positions; the rest is as of `read_rows`, without origins."""
     return [
         Choice(row, line.score(), line.value("epochs", int, "a whole number"))
         for row, line in _rows(path, count, "score", "epochs")

@@ -26,6 +26,7 @@ from stages.pipeline.params.sections import MOST_CLASSES, DatasetParams
 
 BACKGROUND = "background"
 SHOWN = 5  # values that a line names
+SAMPLE = 65536  # pixels that tell these, of those that stand for no class
 
 
 class ClassRule(NamedTuple):
@@ -75,13 +76,13 @@ class ClassRule(NamedTuple):
         if not self.by_color and numbers.any():
             seen = seen._replace(kind=scale_of(raster))
         if raster.palette is not None and not self.by_color:
-            if self.complete:
+            if self.complete and self.ignored != 0:
                 advice = "dataset.class_colors says which colours are the classes, dataset.mask_values which numbers"
                 require_black_first(path, used_colors(raster), advice)
             held = [self.classes[int(place)].value for place in seen.values if place]
             colors = [color_of(packed(raster.palette[value])) for value in held]
             # Other numbers than its own belong to the background as well, which has the colour of 0, if of any.
-            first = color_of(packed(raster.palette[0])) if (raster.values == 0).any() else ""
+            first = color_of(packed(raster.palette[0])) if self.ignored != 0 and (raster.values == 0).any() else ""
             seen = seen._replace(palette=(first,) * (len(seen.values) - len(held)) + tuple(colors))
         return mask, seen
 
@@ -99,7 +100,7 @@ class ClassRule(NamedTuple):
         counts = np.bincount(mask.ravel(), minlength=IGNORED + 1)
         held = tuple(np.flatnonzero(counts[:IGNORED]).tolist())
         others = numbers[~found]
-        unnamed = tuple(np.unique(others)[:SHOWN].tolist())
+        unnamed = tuple(np.unique(others[:: 1 + others.size // SAMPLE])[:SHOWN].tolist())
         seen = Seen(held, False, int(counts[1:IGNORED].sum()), mask.size, unnamed=unnamed, unnamed_pixels=others.size)
         return mask[:, :, None], seen
 

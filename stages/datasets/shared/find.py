@@ -36,11 +36,15 @@ File = tuple[str, ...]  # an image, and its mask if that is a file
 
 
 class Found(NamedTuple):
-    """Files that match a pattern, sorted: images, hidden files, and files of endings that are not read."""
+    """Files that match a pattern, sorted: images, hidden files, and files of endings that are not read.
+
+    And folders that match it and hold images, which it does not reach.
+    """
 
     images: list[str]
     hidden: list[str]
     others: list[str]
+    folders: list[str]
 
 
 @dataclass
@@ -131,7 +135,7 @@ def find_files(folder: Path, pattern: str) -> Found:
         If the pattern is none, or one of the images lies outside of the folder, by ``..`` or by a link.
     """
     root = folder.resolve()
-    found = Found([], [], [])
+    found = Found([], [], [], [])
     try:
         paths = [*folder.glob(pattern)]
     except (ValueError, NotImplementedError) as error:
@@ -139,13 +143,12 @@ def find_files(folder: Path, pattern: str) -> Found:
     asked = Path(pattern).parts
     if "**" in asked and not isinstance(folder, StoredPath):
         _require_no_linked_folder(folder, asked)
-    passed_over = []
     for path in paths:
         if path.is_symlink() and not path.exists():
             raise UserError(f"{path}: a link that leads nowhere")
         if not path.is_file():
-            if "**" not in asked and not path.name.startswith(".") and _holds_images(path):
-                passed_over.append(path)
+            if "**" not in asked and path.name[0] not in ".@_" and _holds_images(path):  # @eaDir, __MACOSX
+                found.folders.append(path.relative_to(folder).as_posix())
             continue
         is_image = path.suffix.lower() in ENDINGS
         if is_image and not path.resolve().is_relative_to(root):
@@ -156,11 +159,6 @@ def find_files(folder: Path, pattern: str) -> Found:
         hidden = any(part.startswith(".") and part not in asked for part in Path(name).parts)
         part = found.hidden if is_image and hidden else found.images if is_image else found.others
         part.append(name)
-    if passed_over:
-        warn(
-            f"{len(passed_over)} folders with images that {pattern} does not reach, as {min(passed_over)}; a pattern "
-            "like 'images/**/*' does"
-        )
     return Found(*map(sorted, found))
 
 
@@ -222,9 +220,10 @@ def match_by_difference(images: Sequence[str], masks: Sequence[str]) -> list[tup
 
 
 def _alike(texts: Sequence[str]) -> int:
-    """How many characters some texts have in common, from their beginning on."""
+    """How many characters some texts have in common, from their beginning on; a number is not cut in two."""
     first, last = min(texts), max(texts)
-    return next((place for place, both in enumerate(zip(first, last, strict=False)) if len({*both}) > 1), len(first))
+    same = next((place for place, both in enumerate(zip(first, last, strict=False)) if len({*both}) > 1), len(first))
+    return len(first[:same].rstrip("0123456789"))
 
 
 def stem_of(path: str) -> str:

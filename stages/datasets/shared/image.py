@@ -136,7 +136,7 @@ def choose_range(setting: str | Sequence[float], paths: Sequence[Path], headers:
             f"{certain}dataset.value_range=dtype takes 65535"
         )
     dim = [each.greatest for each in held if each.greatest < OTHER * white]
-    if len(dim) > SOME * len(held):
+    if SOME * len(held) < len(dim) < len(held):
         warn(
             f"{len(dim)} of {len(held)} images of 16 bits hold no value above {max(dim)}, where {white} is taken as "
             "white since others hold as much; are they of one scale?"

@@ -258,7 +258,7 @@ def _kind(path: Path, values: Sequence[float], many: bool, raster: Raster) -> st
             f"dataset.mask_values=[{label}] or a longer list says which of them are the mask, dataset.mask_threshold=0 "
             "takes all of them, dataset.classes=all makes a class of each"
         )
-        if to_white and min(others) > MANY_LABELS:
+        if to_white and min(others) > MANY_LABELS and raster.palette is None:
             smooth = f"are its edges smoothed? dataset.mask_threshold={_middle(raster.values)} takes what is brighter"
             advice = f"{smooth}; {advice}"
     raise UserError(f"{path}: holds the values {shown}{' beside 0' if 0 in values else ''}; {advice}")

@@ -5,6 +5,7 @@ may be 0. Compressed, from the fourth on each is the difference from the last bu
 first, plus 48. https://github.com/cocodataset/cocoapi/blob/master/common/maskApi.c
 """
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ COMPRESSED = re.compile(r"(?:[P-o]{0,5}[0-O])+")
 Painted = Sequence[tuple[int, bytes]]  # values and runs of objects, of which later ones lie on top
 APART, APART_SHARE = 3, 0.25  # pixels, or share of a side, between the corners of an object's box and its pixels
 FEW_PIXELS, AREA_SHARE = 10, 0.2  # that the area of an object may be off by, since its edge goes through pixels
+ROUNDED = 0.01  # share that an area may be off the product of its sides by
 FAR = 1e9  # pixels, farther than any image reaches
 NO_SEGMENTATION = "no segmentation; boxes (bbox) make no masks, allowed are polygons and run-length encodings"
 
@@ -79,7 +81,7 @@ def lies_elsewhere(runs: bytes, box: Any, height: int, width: int) -> bool:
     """Whether an object lies elsewhere than its box says, if that is one: [x, y, width, height]."""
     if not (isinstance(box, list) and len(box) == 4 and set(map(type, box)) <= {int, float} and min(box[2:]) > 0):
         return False
-    x, y, across, down = (min(max(number, -FAR), FAR) for number in box)  # a whole number can be too large for a float
+    x, y, across, down = map(_within_reach, box)
     left, top, wide, high = cocoapi.toBbox({"size": [height, width], "counts": runs}).tolist()
     apart = max(abs(x - left), abs(y - top), abs(x + across - left - wide), abs(y + down - top - high))
     return bool(apart > max(APART, APART_SHARE * across, APART_SHARE * down))
@@ -89,16 +91,23 @@ def has_other_area(runs: bytes, area: Any, box: Any, height: int, width: int) ->
     """Whether an object has clearly more or fewer pixels than it says; the area of its box says nothing."""
     if type(area) not in (int, float) or not 0 < area < FAR:
         return False
-    if isinstance(box, list) and len(box) == 4 and set(map(type, box)) <= {int, float} and area == box[2] * box[3]:
-        return False
+    if isinstance(box, list) and len(box) == 4 and set(map(type, box)) <= {int, float}:
+        _, _, across, down = map(_within_reach, box)
+        if math.isclose(area, across * down, rel_tol=ROUNDED):
+            return False
     return bool(abs(count_pixels([runs], height, width) - area) > max(FEW_PIXELS, AREA_SHARE * area))
 
 
+def _within_reach(number: float) -> float:
+    """A number of a box, which as a whole number can be too large for a float."""
+    return float(min(max(number, -FAR), FAR))
+
+
 def overlap(objects: Painted, height: int, width: int) -> bool:
-    """Whether objects of different values share pixels, but for those to be ignored."""
+    """Whether objects of different classes share pixels; the background is none, nor is what is ignored."""
     runs_of: dict[int, list[bytes]] = defaultdict(list)
     for value, runs in objects:
-        if value != IGNORED:
+        if value not in (0, IGNORED):
             runs_of[value].append(runs)
     if len(runs_of) < 2:
         return False

@@ -36,7 +36,7 @@ def require_sense(source: TileSource, tally: Tally, item: str, strict: bool) -> 
     UserError
         If masks of 0 and 1 stand beside black and white ones, or none has any of the named values; if ``strict``, also
         if a named value or class is in no mask, or nearly all of them are without foreground or without background.
-        A warning in any case: most pixels are mask, or, with classes, none is background.
+        Warnings say what may be meant, as that most pixels are mask, or that labels are background.
     """
     files, rule = tally.files, source.rule
     if source.classes or (isinstance(rule, Rule) and rule.told):
@@ -78,8 +78,7 @@ def require_sense(source: TileSource, tally: Tally, item: str, strict: bool) -> 
             _require_one_depth(files, strict)
     lost = [name for name, seen in files.items() if seen.lost]
     if lost:
-        size = source.cut.size
-        warn(f"{len(lost)} masks of set {item} lose all of their foreground when scaled to {size}×{size}, as {lost[0]}")
+        warn(f"{len(lost)} masks of set {item} lose all of their foreground when they are scaled, as {lost[0]}")
     for what, count in (
         ("foreground", sum(not seen.foreground for seen in files.values())),
         ("background", sum(seen.foreground == seen.pixels for seen in files.values())),

@@ -21,7 +21,8 @@ class Tally:
     Attributes
     ----------
     pairs, empty, full, flat : int
-        Pairs; those without foreground; those without background; those from files whose images are next to one grey.
+        Pairs; those without foreground; those without background; those from files whose images are next to one
+        grey, but not quite, as what shows nothing at all is.
     foreground, pixels, ignored : int
         Pixels of masks, or of classes other than the background; all that count; those that are ignored.
     classes : dict of str to int
@@ -49,7 +50,7 @@ class Tally:
             for kept in ((masks > 0) & (masks != IGNORED), masks != IGNORED)
         )
         empty, full = foreground == 0, (foreground == counted) & (counted > 0)
-        scale = 255 if block.images.dtype == np.uint8 else 1
+        spread = np.ptp(block.images, axis=(1, 2, 3)) / (255 if block.images.dtype == np.uint8 else 1)
         held = np.bincount(masks.ravel(), minlength=IGNORED + 1).tolist() if classes else []
         named = {each.name: held[place] for place, each in enumerate(classes)}
         pixels = int(counted.sum())
@@ -57,7 +58,7 @@ class Tally:
             pairs=len(masks),
             empty=int(empty.sum()),
             full=int(full.sum()),
-            flat=int((np.ptp(block.images, axis=(1, 2, 3)) <= FLAT * scale).sum()) if files else 0,
+            flat=int(((spread > 0) & (spread <= FLAT)).sum()) if files else 0,
             foreground=int(foreground.sum()),
             pixels=pixels,
             ignored=masks.size - pixels,

@@ -83,12 +83,12 @@ def _pages(path: Path, file: Any) -> tuple[Any, Sequence[Any], tuple[str, ...]]:
 def decode_tiff(path: Path, source: Any, number: int) -> Raster:
     """Decode a page of a TIFF, counted from 0; source and errors are those of `read_tiff_header`."""
     if number:
-        return _decode_page(path, _kept(path), number)
+        return _decode_page(path, *_kept(path), number)
     with _open_tiff(source) as file:
-        return _decode_page(path, file, number)
+        return _decode_page(path, file, _pages(path, file), number)
 
 
-def _kept(path: Path) -> Any:
+def _kept(path: Path) -> tuple[Any, Any]:
     """A stack that is read page after page; it stays open, since its directory takes long to read."""
     key = path, version_of(path)
     if getattr(_open_here, "key", None) != key:
@@ -96,13 +96,14 @@ def _kept(path: Path) -> Any:
             _open_here.file.close()
         source = path.open("rb") if isinstance(path, StoredPath) else path
         _open_here.file, _open_here.key = _open_tiff(source), key
-    return _open_here.file
+        _open_here.pages = _pages(path, _open_here.file)
+    return _open_here.file, _open_here.pages
 
 
-def _decode_page(path: Path, file: Any, number: int) -> Raster:
+def _decode_page(path: Path, file: Any, of_file: tuple[Any, Sequence[Any], tuple[str, ...]], number: int) -> Raster:
     from tifffile import PHOTOMETRIC
 
-    page, pages, _ = _pages(path, file)
+    page, pages, _ = of_file
     own = pages[number]  # metadata may name pages in another order than they have in the file
     if max(map(sum, zip(own.dataoffsets, own.databytecounts, strict=True)), default=0) > file.filehandle.size:
         raise UserError(f"{path}: broken image: it ends before its pixels do")
