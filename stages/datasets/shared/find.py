@@ -147,8 +147,6 @@ def find_files(folder: Path, pattern: str) -> Found:
         if path.is_symlink() and not path.exists():
             raise UserError(f"{path}: a link that leads nowhere")
         if not path.is_file():
-            if "**" not in asked and path.name[0] not in ".@_" and _holds_images(path):  # @eaDir, __MACOSX
-                found.folders.append(path.relative_to(folder).as_posix())
             continue
         is_image = path.suffix.lower() in ENDINGS
         if is_image and not path.resolve().is_relative_to(root):
@@ -159,11 +157,16 @@ def find_files(folder: Path, pattern: str) -> Found:
         hidden = any(part.startswith(".") and part not in asked for part in Path(name).parts)
         part = found.hidden if is_image and hidden else found.images if is_image else found.others
         part.append(name)
+    if "**" not in asked:
+        found.folders.extend(_folders_below(folder, pattern, len(asked)))
     return Found(*map(sorted, found))
 
 
-def _holds_images(folder: Path) -> bool:
-    return any(path.suffix.lower() in ENDINGS for path in folder.rglob("*"))
+def _folders_below(folder: Path, pattern: str, depth: int) -> set[str]:
+    """Folders that match a pattern of so many parts and hold images, but for those that programs make."""
+    images = (path for path in folder.glob(f"{pattern}/**/*") if path.suffix.lower() in ENDINGS)
+    parts = (path.relative_to(folder).parts[:depth] for path in images)
+    return {"/".join(each) for each in parts if not any(part.startswith((".", "@", "__")) for part in each)}
 
 
 def _require_no_linked_folder(folder: Path, pattern: tuple[str, ...]) -> None:
