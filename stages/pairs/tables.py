@@ -77,8 +77,10 @@ class Line(NamedTuple):
         if origins is not None and said:
             file, *place = origins.tiles[row].tolist()
             found = dict(zip(ORIGIN, (origins.files[file][0], *map(str, place)), strict=True))
-            same = {**found, "file": said["file"]} if f"/{found['file']}".endswith(f"/{said.get('file')}") else found
-            if any(same[column] != text for column, text in said.items()):
+            if not all(
+                text == found[column] or (column == "file" and found[column].endswith(f"/{text}"))  # without folders
+                for column, text in said.items()
+            ):
                 raise UserError(
                     f"{self.path}: line {self.number}: row {row} is {_place_of(said)}, in the pool at hand it is "
                     f"{_place_of(found)}: the table is of another import"

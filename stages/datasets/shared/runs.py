@@ -79,9 +79,10 @@ def count_pixels(objects: Sequence[bytes], height: int, width: int) -> int:
 
 def lies_elsewhere(runs: bytes, box: Any, height: int, width: int) -> bool:
     """Whether an object lies elsewhere than its box says, if that is one: [x, y, width, height]."""
-    if not (isinstance(box, list) and len(box) == 4 and set(map(type, box)) <= {int, float} and min(box[2:]) > 0):
+    sides = _sides_of(box)
+    if not sides or min(sides[2:]) <= 0:
         return False
-    x, y, across, down = map(_within_reach, box)
+    x, y, across, down = sides
     left, top, wide, high = cocoapi.toBbox({"size": [height, width], "counts": runs}).tolist()
     apart = max(abs(x - left), abs(y - top), abs(x + across - left - wide), abs(y + down - top - high))
     return bool(apart > max(APART, APART_SHARE * across, APART_SHARE * down))
@@ -91,16 +92,17 @@ def has_other_area(runs: bytes, area: Any, box: Any, height: int, width: int) ->
     """Whether an object has clearly more or fewer pixels than it says; the area of its box says nothing."""
     if type(area) not in (int, float) or not 0 < area < FAR:
         return False
-    if isinstance(box, list) and len(box) == 4 and set(map(type, box)) <= {int, float}:
-        _, _, across, down = map(_within_reach, box)
-        if math.isclose(area, across * down, rel_tol=ROUNDED):
-            return False
+    sides = _sides_of(box)
+    if sides and math.isclose(area, sides[2] * sides[3], rel_tol=ROUNDED):
+        return False
     return bool(abs(count_pixels([runs], height, width) - area) > max(FEW_PIXELS, AREA_SHARE * area))
 
 
-def _within_reach(number: float) -> float:
-    """A number of a box, which as a whole number can be too large for a float."""
-    return float(min(max(number, -FAR), FAR))
+def _sides_of(box: Any) -> list[float] | None:
+    """The numbers of a box, [x, y, width, height], if it is one; as whole numbers they can be too large for a float."""
+    if not (isinstance(box, list) and len(box) == 4 and set(map(type, box)) <= {int, float}):
+        return None
+    return [float(min(max(number, -FAR), FAR)) for number in box]
 
 
 def overlap(objects: Painted, height: int, width: int) -> bool:

@@ -154,10 +154,15 @@ def _require_one_palette(files: Mapping[str, Seen], values: Sequence[int], stric
 def _warn_of_bright_first(files: Mapping[str, Seen]) -> None:
     """Warn of number 0 of a palette, which is background by its number, if it is not dark."""
     for name, seen in files.items():
-        color = dict(zip(seen.values, seen.palette, strict=False)).get(0) or BLACK
+        color = _first_color(seen)
         if not is_dark(color):
             warn(f"{name}: number 0 of its palette, which is background, is not black there but {color}")
             return
+
+
+def _first_color(seen: Seen) -> str:
+    """The colour of number 0 in the palette of a file; black where it has none, or does not use it."""
+    return dict(zip(seen.values, seen.palette, strict=False)).get(0) or BLACK
 
 
 def _require_one_depth(files: Mapping[str, Seen], strict: bool) -> None:
@@ -211,9 +216,9 @@ def _require_named(files: Mapping[str, Seen], named: Sequence[int], item: str, s
             line += "; dataset.mask_values=null takes what is not 0"
         _refuse(line, "", len(missing) == len(named) or (strict and item == "train"))
     for name, seen in files.items():
-        colour = dict(zip(seen.values, seen.palette, strict=False)).get(0, "#000000")
-        if 0 in named and colour != "#000000":
-            warn(f"{name}: number 0 of its palette, which dataset.mask_values names, is not black there but {colour}")
+        color = _first_color(seen)
+        if 0 in named and color != BLACK:
+            warn(f"{name}: number 0 of its palette, which dataset.mask_values names, is not black there but {color}")
             return
 
 

@@ -95,8 +95,8 @@ def _kept(path: Path) -> tuple[Any, Any]:
         if hasattr(_open_here, "file"):
             _open_here.file.close()
         source = path.open("rb") if isinstance(path, StoredPath) else path
-        _open_here.file, _open_here.key = _open_tiff(source), key
-        _open_here.pages = _pages(path, _open_here.file)
+        _open_here.file, _open_here.key = _open_tiff(source), None
+        _open_here.pages, _open_here.key = _pages(path, _open_here.file), key  # only once both are of this file
     return _open_here.file, _open_here.pages
 
 

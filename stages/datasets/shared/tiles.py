@@ -148,7 +148,7 @@ class TileSource(ABC):
             raise UserError(f"{path}: an image of {image.shape}, by its head and its mask it should be {expected}")
         height, width = (self.cut.scaled(length) for length in image.shape[:2])
         scaled = scale(mask, height, width, nearest=True)
-        lost = bool(seen.foreground) and not ((scaled > 0) & (scaled != IGNORED)).any()
+        lost = scaled is not mask and bool(seen.foreground) and not ((scaled > 0) & (scaled != IGNORED)).any()
         return scale(image, height, width), scaled, seen._replace(lost=lost)
 
 
