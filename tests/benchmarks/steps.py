@@ -45,6 +45,7 @@ def _learner(policy: Any) -> Any:
 
     params = Params.model_construct(
         score="tiered_iou",
+        score_background=False,
         network=network_options("residual_unet", base_filters=FILTERS),
         training=TrainingParams(
             average=0.0,
