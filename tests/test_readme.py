@@ -104,7 +104,7 @@ ELSEWHERE = {
     "python -m tests.benchmarks ships": "an hour of full load, and 15 GB of the disk",
     "dvc commit": "tests/benchmarks/ships.py",
     "python -m tests.benchmarks triage": "needs the full run",
-    "python -m tests.real_images head nuclei": "needs packages that the project does not",
+    "python -m tests.image_folders head nuclei drawn": "needs packages that the project does not",
     "python -m tests.wrong_masks": "an hour of full load",
     "python -m tests.labelling_loop": "an hour of full load; tests/test_labelling_loop.py has a small one",
     "python -m stages.follow": "tests/test_devices.py",

@@ -1,12 +1,14 @@
-"""Real images that packages ship, as folders of images and masks: `python -m tests.real_images head nuclei`.
+"""Folders of images and masks for studies: `python -m tests.image_folders head nuclei drawn`.
 
 - ``head``: one person's head, slice by slice, with the brain as mask: ``ch2`` and ``ch2bet`` of Debian's package
   ``mricron-data``.
 - ``nuclei``: a picture of nuclei under the microscope, from the Data Science Bowl of 2018, in 16 parts. The Python
   package ``stardist`` has it as a trial; its files suffice (``pip install --no-deps stardist``).
+- ``drawn``: 2,000 ellipses of 128×128 for choosing and as many for the test.
 """
 
 import gzip
+import itertools
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -15,18 +17,21 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from stages.datasets.ellipses import source
 from tests.files import save
+from tests.project import dataset_options
 
 SCANS = Path("/usr/share/mricron/templates")
 SHAPE = (181, 217, 181)  # of a scan: from left to right, from back to front, upwards
 HEADER = 352  # bytes of a NIfTI file before its voxels
 PART = 128  # pixels, the side of a part of the picture
+DRAWN, BLOCK = 2000, 100
 
 
 def main() -> None:
     """Write the folders that are asked for, by name."""
     for name in sys.argv[1:]:
-        for file, image, mask in {"head": head, "nuclei": nuclei}[name]():
+        for file, image, mask in {"head": head, "nuclei": nuclei, "drawn": drawn}[name]():
             save(Path(name) / "images" / file, image)
             save(Path(name) / "masks" / file, mask * np.uint8(255))
 
@@ -50,6 +55,16 @@ def nuclei() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
         top, left = (PART * each for each in divmod(number, 4))
         part = slice(top, top + PART), slice(left, left + PART)
         yield f"{number:02}.png", picture[part], labels[part] > 0
+
+
+def drawn() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Ellipses as the default project draws them, those of the test by their own seed."""
+    options = dataset_options("ellipses", train_count=DRAWN, test_count=DRAWN)
+    for use, start in itertools.product(("train", "test"), range(0, DRAWN, BLOCK)):
+        rows = range(start, start + BLOCK)
+        block = source(options, use).draw(rows)
+        for number, image, target in zip(rows, block.images, block.targets[..., 0], strict=True):
+            yield f"{use}-{number:04}.png", image, target
 
 
 def _voxels(path: Path) -> np.ndarray:
