@@ -126,8 +126,9 @@ def test_all_classes_stand_by_their_ids_and_the_smaller_object_on_top(
     assert np.array_equal(second, np.where(small_on_top[1] > 0, small_on_top[1], small_on_top[0]))
     assert [*seen["a.png"].values] == [0, 1, 2, IGNORED]
     assert seen["a.png"].foreground == ((first > 0) & (first != IGNORED)).sum()
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line == (
+    crowds, overlaps = capsys.readouterr().err.splitlines()
+    assert crowds.startswith("warning: 1 objects have iscrowd=1, and their pixels neither train nor count: ")
+    assert overlaps == (
         f"warning: 2 images where classes overlap, of which the smaller object is on top: {folder / 'a.png'}"
     )
 
@@ -165,15 +166,25 @@ def test_categories_of_one_name_are_refused_or_one_class(folder: Path, capsys: p
     assert f"warning: {said}, and are taken as one class" in capsys.readouterr().err.splitlines()
 
 
+def test_a_category_without_objects_is_no_class_of_all(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    values = content(folder)
+    values["categories"].append({"id": 0, "name": "things"})  # as Roboflow's, of which the others are parts
+    write(folder, values)
+    found = opened(folder, classes="all")
+    assert [each.name for each in found.classes] == ["background", "tree", "car", "road"]
+    assert "1 categories of annotations.json have no objects and are no classes: things" in capsys.readouterr().err
+
+
 def test_classes_that_are_not_there_are_refused(folder: Path) -> None:
     line = refusal(folder, classes=["road", "bus"])
     assert line == (
         f"dataset.classes names 'bus', allowed are the categories of {folder}/annotations.json: tree, car, road"
     )
     values = content(folder)
-    values["categories"] += [{"id": number, "name": f"kind {number}"} for number in range(100, 352)]
+    kinds = {number: f"kind {number}" for number in range(100, 355)}
+    values["categories"] += [{"id": number, "name": kind} for number, kind in kinds.items()]
     write(folder, values)
-    assert "dataset.classes makes 255 classes of" in refusal(folder, classes="all")
+    assert "dataset.classes makes 255 classes of" in refusal(folder, classes=[*kinds.values()])
     assert "allowed are the categories of" in refusal(folder, classes=["bus"])
     assert opened(folder, classes=["car"]).layout.classes == 2
 

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from stages.datasets.shared.find import match
 from stages.datasets.shared.mask import Seen, read_mask
+from stages.datasets.shared.names import match
 from stages.datasets.shared.sense import require_sense
 from stages.datasets.shared.tally import Tally
 from stages.pairs.layout import Block
@@ -224,10 +224,8 @@ def test_palettes_in_which_a_number_has_two_colours_are_refused_or_warned_of(
     imported(tmp_path, **options)
     in_palette(numbers, (9, 9, 9), green, red).save(tmp_path / "masks/b.png")
     line = line_of(tmp_path, **options)
-    assert line.startswith("masks/b.png: a palette of its own, in which a class is #")
-    assert line.endswith(
-        "dataset.class_colors tells classes apart by their colours, dataset.strict=false by their numbers"
-    )
+    assert line.startswith("masks/b.png: a palette of its own, in which ")
+    assert line.endswith("with dataset.class_colors, go by the colours, dataset.strict=false by the numbers")
     capsys.readouterr()
     imported(tmp_path, strict=False, **options)
     assert capsys.readouterr().err.count("warning: masks/b.png: a palette of its own") == 1
@@ -607,7 +605,11 @@ def test_stacks_in_another_order_than_their_masks_are_refused(tmp_path: Path) ->
     (tmp_path / "images").mkdir()
     (tmp_path / "masks").mkdir()
     shape = (2, 3, SIZE, SIZE)
-    tifffile.imwrite(tmp_path / "images/a.ome.tif", np.zeros(shape, np.uint8), metadata={"axes": "TZYX"})
+    tifffile.imwrite(
+        tmp_path / "images/a.ome.tif",
+        np.arange(np.prod(shape), dtype=np.uint8).reshape(shape),
+        metadata={"axes": "TZYX"},
+    )
     mask = np.broadcast_to(BLACK_AND_WHITE, shape).swapaxes(0, 1)
     tifffile.imwrite(tmp_path / "masks/a.ome.tif", mask, metadata={"axes": "ZTYX"})
     assert "masks/a.ome.tif: pages Z of 3, T of 2, those of its image images/a.ome.tif are T of 2, Z of 3" in (
@@ -650,8 +652,11 @@ def test_masks_of_which_white_is_0_go_by_what_is_black_if_that_is_asked_for(
     make_folder(tmp_path, {"a.png": BRIGHT}, {})
     tifffile.imwrite(tmp_path / "masks/a.tif", BLACK_AND_WHITE, photometric="miniswhite")  # as Fiji writes
     np.testing.assert_array_equal(imported(tmp_path).targets[0, :, :, 0], ~SHAPE)
-    said = f"{(~SHAPE).mean():.0%} of the pixels of set train are mask; dataset.mask_values=[0] takes what is black"
-    assert said in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"{(~SHAPE).mean():.0%} of the pixels of set train are mask; is the rest meant?" in said
+    assert (
+        "1 of 1 masks of set train say that 0 is white in them, as masks/a.tif, and are taken as viewers show" in said
+    )
     np.testing.assert_array_equal(imported(tmp_path, mask_values=[0]).targets[0, :, :, 0], SHAPE)
     assert "white is 0 in it, allowed for dataset.mask_values is null" in line_of(tmp_path, mask_values=[255])
 
@@ -660,7 +665,7 @@ def test_a_threshold_that_leaves_masks_of_0_and_1_empty_is_refused(tmp_path: Pat
     masks = {"a.png": SHAPE.astype(np.uint8), "b.png": BLACK_AND_WHITE}
     make_folder(tmp_path, dict.fromkeys(masks, BRIGHT), masks)
     line = line_of(tmp_path, mask_threshold=127)
-    assert "masks/a.png: its values are of 0 and 1, those of masks/b.png of 8 bits" in line
+    assert "masks/a.png: its values are of 0 to 1, those of masks/b.png of 8 bits" in line
     assert imported(tmp_path, mask_threshold=0).targets.any(axis=(1, 2, 3)).all()
 
 
@@ -829,6 +834,24 @@ def with_lines(folder: Path) -> None:
     six(folder, images, masks)
 
 
+def with_ones(folder: Path) -> None:
+    six(folder)
+    for number in range(3):
+        save(folder / f"masks/{number}.png", SHAPE.astype(np.uint8))
+
+
+def with_labels_beside(folder: Path) -> None:
+    """Files of another format beside each image, as LabelMe's."""
+    six(folder)
+    for number in range(6):
+        (folder / f"images/{number}.json").write_text("{}")
+
+
+def with_thumbnails(folder: Path) -> None:
+    six(folder)
+    save(folder / "images/@eaDir/0.png/small.png", BRIGHT)
+
+
 def with_folders(folder: Path) -> None:
     six(folder)
     save(folder / "images/more/9.png", BRIGHT)
@@ -892,6 +915,31 @@ SAID: dict[str, tuple[Callable[[Path], object], dict[str, Any], str]] = {
         turned,
         {},
         "1 images are turned as their orientation by EXIF or TIFF says, as images/0.png",
+    ),
+    "one of the values for white": (
+        with_ones,
+        {"mask_values": [255]},
+        "3 of 6 masks of set train hold 1 and nothing that dataset.mask_values takes, as masks/0.png",
+    ),
+    "a threshold above what a mask holds": (
+        lambda folder: save(six(folder) / "masks/0.png", SHAPE * np.uint8(100)),
+        {"mask_threshold": 127},
+        "1 of 6 masks of set train hold 100 and nothing that dataset.mask_threshold takes, as masks/0.png",
+    ),
+    "most above what is white": (
+        lambda folder: six(folder, 255 - BRIGHT),
+        {"value_range": [0, 200]},
+        "79% of the values of set train are 200 or above, which is white by dataset.value_range=[0,200]",
+    ),
+    "files of labels beside the images": (
+        with_labels_beside,
+        {},
+        "6 files skipped: ",
+    ),
+    "thumbnails that a disk makes": (
+        with_thumbnails,
+        {"images": "images/**/*"},
+        "1 files skipped: ",
     ),
     "images of 0 and 1": (
         lambda folder: six(folder, BRIGHT // 200),
@@ -1013,3 +1061,129 @@ def test_a_jpeg_in_a_tiff_has_to_have_its_end(tmp_path: Path) -> None:
     assert "images/a.tif: broken image: JPEG data without their end" in refused(
         lambda: opened(tmp_path, fit="resize").draw(range(1))
     )
+
+
+@pytest.mark.parametrize("value_range", [[0, 1], [0, 30]])
+def test_a_range_by_which_images_show_nothing_is_refused(tmp_path: Path, value_range: list[float]) -> None:
+    six(tmp_path)
+    line = line_of(tmp_path, value_range=value_range)
+    assert "no image of set train shows anything, each is of one colour; dataset.value_range says" in line
+    assert (imported(tmp_path, value_range=value_range, strict=False).images == 255).all()
+
+
+def test_a_value_that_means_no_data_is_not_in_the_range_that_is_advised(tmp_path: Path) -> None:
+    make_folder(tmp_path, {}, {"a.png": BLACK_AND_WHITE})
+    (tmp_path / "images").mkdir(exist_ok=True)
+    for nothing in (-9999, -3.4e38):
+        image = BRIGHT[..., 0] + np.linspace(0, 20, SIZE, dtype=np.float32)
+        image[:3] = nothing
+        tifffile.imwrite(tmp_path / "images/a.tif", image)
+        (advised,) = re.findall(r"dataset\.value_range=(\S+) or", line_of(tmp_path))
+        found = imported(tmp_path, value_range=yaml.safe_load(advised)).images[0, 3:, :, 0].astype(int)
+        assert found[SHAPE[3:]].min() - found[~SHAPE[3:]].max() > 150
+
+
+def test_a_colour_of_which_the_number_varies_is_refused(tmp_path: Path) -> None:
+    """In masks whose palettes hold the colours that occur alone, as some programs write them."""
+    half = np.arange(SIZE) < SIZE // 2
+    six(tmp_path)
+    for number in range(6):
+        both = number % 2 == 0
+        colours = [(0, 0, 0), *([(128, 0, 0)] if both else []), (0, 128, 0)]
+        in_palette(np.where(SHAPE & half, 1, SHAPE * (1 + both)), *colours).save(tmp_path / f"masks/{number}.png")
+    line = line_of(tmp_path, mask_values=[2])
+    assert "masks/1.png: a palette of its own, in which #008000 is another number than in that of masks/0.png" in line
+    named: dict[str, Any] = {"classes": ["cat"], "class_colors": ["#008000"]}
+    assert imported(tmp_path, **named).targets.any(axis=(1, 2, 3)).all()
+
+
+@pytest.mark.parametrize("options", [{"mask_values": [1]}, {"classes": ["dog", "cat"]}, {"classes": "all"}])
+def test_greys_in_a_palette_beside_plain_ones_are_refused(tmp_path: Path, options: dict[str, Any]) -> None:
+    six(tmp_path, masks=np.where(SHAPE, 2, np.arange(SIZE) < 2).astype(np.uint8))
+    in_palette(SHAPE, (0, 0, 0), (2, 2, 2)).save(tmp_path / "masks/3.png")  # as a program writes that makes files small
+    line = line_of(tmp_path, **options)
+    assert "its values are of 8 bits, those of masks/3.png of a palette of greys; one number is two greys" in line
+    assert imported(tmp_path, mask_threshold=1).targets.sum() == 6 * SHAPE.sum()
+
+
+def test_labels_beside_masks_in_colours_are_refused(tmp_path: Path) -> None:
+    six(tmp_path, masks=red(SHAPE))
+    save(tmp_path / "masks/3.png", SHAPE.astype(np.uint8))
+    line = line_of(tmp_path, classes="all")
+    assert line == f"{tmp_path}/masks/3.png: labels in grey beside masks in colours, allowed is one kind"
+    save(tmp_path / "masks/3.png", BLACK_AND_WHITE)  # white is a colour, too
+    assert imported(tmp_path, classes="all").targets.max() == 2
+
+
+def test_a_mask_that_alone_is_turned_is_refused(tmp_path: Path) -> None:
+    six(tmp_path)
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.fromarray(BLACK_AND_WHITE).save(tmp_path / "masks/2.png", exif=exif)
+    line = line_of(tmp_path)
+    assert "masks/2.png: turned, as its orientation by EXIF or TIFF says, and its image images/2.png is not" in line
+    Image.fromarray(BRIGHT).save(tmp_path / "images/2.png", exif=exif)
+    assert np.array_equal(imported(tmp_path).targets[2, ..., 0], SHAPE[::-1, ::-1])
+
+
+def test_a_mask_that_was_a_jpeg_is_advised_a_threshold_between(tmp_path: Path) -> None:
+    six(tmp_path)
+    speckles = np.random.default_rng(0).integers(0, 3, SHAPE.shape)
+    save(tmp_path / "masks/0.png", np.where(SHAPE, 255 - speckles, speckles).astype(np.uint8))
+    line = line_of(tmp_path)
+    assert "holds the values 1, 2, 253, 254, 255 beside 0; was it a JPEG? dataset.mask_threshold=127.5 takes" in line
+    assert np.array_equal(imported(tmp_path, mask_threshold=127.5).targets[0, ..., 0], SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("names", "of_masks"),
+    [
+        (["images/train/0.png", "images/val/0.png"], ["masks/train/0.png", "masks/val/0.png"]),
+        (["images/a/x.png", "images/b/x.png"], ["masks/a/x_mask.png", "masks/b/x_mask.png"]),
+        (["001/image.png", "002/image.png"], ["001/mask.png", "002/mask.png"]),
+    ],
+)
+def test_names_that_repeat_match_by_their_folders(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], names: list[str], of_masks: list[str]
+) -> None:
+    assert match(names, of_masks[::-1]) == ([*zip(names, of_masks, strict=True)], [], [])
+    assert (
+        f"names repeat; by what differs in their paths {of_masks[0]} is that of {names[0]}" in capsys.readouterr().err
+    )
+
+
+def test_names_that_repeat_in_folders_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    for name in ("images/a/x.png", "images/b/x.png", "masks/a/x.png", "masks/c/x.png"):
+        save(tmp_path / name, BRIGHT)
+    line = line_of(tmp_path, images="images/*/*", masks="masks/*/*")
+    assert "images/b/x.png and images/a/x.png are both called 'x'; images and masks are matched by that" in line
+
+
+@pytest.mark.parametrize("pattern", [".", "images/**"])
+def test_patterns_that_are_of_no_files_are_refused(tmp_path: Path, pattern: str) -> None:
+    six(tmp_path)
+    assert "allowed are" in line_of(tmp_path, images=pattern)
+
+
+def test_a_folder_of_a_format_that_is_not_read_is_told(tmp_path: Path) -> None:
+    six(tmp_path)
+    for path in (tmp_path / "images").iterdir():
+        path.rename(path.with_suffix(".dcm"))
+    assert "6 files, as images/0.dcm, are not read, allowed are .bmp" in line_of(tmp_path)
+
+
+def test_what_all_files_have_is_not_advised_to_leave_out(tmp_path: Path) -> None:
+    six(tmp_path, masks=BLACK_AND_WHITE[::2, ::2])
+    line = line_of(tmp_path)
+    assert "masks/0.png: 8×8 pixels, its image images/0.png has 16×16" in line
+    assert "strict" not in line
+
+
+def test_files_that_a_pattern_misses_by_their_case_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    six(tmp_path)
+    for part in ("images", "masks"):
+        (tmp_path / part / "0.png").rename(tmp_path / part / "0.PNG")
+    assert len(imported(tmp_path, images="images/*.png", masks="masks/*.png").images) == 5
+    of_images, of_masks = capsys.readouterr().err.splitlines()
+    assert of_images.startswith("warning: 1 files that 'images/*.png' does not take, as ")
+    assert of_masks.endswith("masks/0.PNG, end otherwise by their case alone")

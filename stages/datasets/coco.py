@@ -5,7 +5,7 @@ https://cocodataset.org/#format-data
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
@@ -17,8 +17,9 @@ from stages.datasets.shared.classes import BACKGROUND, is_background
 from stages.datasets.shared.coco_file import Listed, Object, read_coco, sections
 from stages.datasets.shared.colors import default_color
 from stages.datasets.shared.decode import read_header
-from stages.datasets.shared.find import NOT_READ, LeftOut, by_name, find_files, is_path_of, lookup, warn
+from stages.datasets.shared.find import NOT_READ, LeftOut, find_files, warn
 from stages.datasets.shared.mask import Rule, Seen
+from stages.datasets.shared.names import by_name, is_path_of, lookup
 from stages.datasets.shared.raster import Header
 from stages.datasets.shared.runs import Painted, count_pixels, mask_of, overlap, shown
 from stages.datasets.shared.sift import existing_folder, files_of_side, require_null, sound_files
@@ -67,7 +68,8 @@ def source(options: DatasetParams, item: str) -> Coco:
     left_out, rule = LeftOut(folder, options.strict), Rule()
     name = _annotations_of(folder, options.masks)
     listed, categories = read_coco(folder, name, left_out)
-    value_of, classes = _classes(folder / name, options.classes, categories, options.strict)
+    known = _annotated(categories, listed, name) if options.classes == "all" else categories
+    value_of, classes = _classes(folder / name, options.classes, known, options.strict)
     image_of = _image_of(listed, name, options.images or IMAGES, left_out)
     files, headers, values = sound_files(
         [(path,) for path in sorted(image_of)],
@@ -78,7 +80,7 @@ def source(options: DatasetParams, item: str) -> Coco:
     files, headers = files_of_side(item, files, headers, values, rule, left_out, options)
     images = {path: image_of[path] for (path,) in files}
     objects = [_painted(image, value_of, bool(classes)) for image in images.values()]
-    _count_odd(left_out, images, objects)
+    _count_odd(left_out, images, objects, {number for number, value in value_of.items() if value and classes})
     cut = Cut.of(options)
     layout, tiles = layout_of(item, headers, left_out, cut, options, classes)
     return Coco(folder, layout, Origins(files, tiles), left_out, cut, values, rule, classes, objects)
@@ -206,6 +208,15 @@ def _classes(
     return {number: value_of.get(each, 0) for number, each in asked.items()}, classes
 
 
+def _annotated(categories: Mapping[int, str], listed: Sequence[Listed], name: str) -> dict[int, str]:
+    """The categories that have objects, and the background; others, as groups of categories, stand for no pixels."""
+    found = {each.category for image in listed for each in image.objects}
+    kept = {number: each for number, each in categories.items() if number in found or is_background(each)}
+    if empty := [each for number, each in categories.items() if number not in kept]:
+        warn(f"{len(empty)} categories of {name} have no objects and are no classes: {shorten(', '.join(empty), 200)}")
+    return kept
+
+
 def _header(path: Path, image: Listed, name: str) -> Header:
     """The head of an image, which has to go with what the annotations say of it."""
     header = read_header(path)
@@ -237,8 +248,12 @@ def _painted(image: Listed, value_of: Mapping[int, int], with_classes: bool) -> 
     return [(IGNORED if crowd and value and with_classes else value, runs) for value, crowd, runs in drawn]
 
 
-def _count_odd(left_out: LeftOut, images: Mapping[str, Listed], objects: Sequence[Painted]) -> None:
+def _count_odd(
+    left_out: LeftOut, images: Mapping[str, Listed], objects: Sequence[Painted], classes: Collection[int]
+) -> None:
     """Say how many objects reach out of their images or cover no pixel, and in how many images classes overlap.
+
+    And how many are crowds of the categories that are classes: some programs call all that is painted so.
 
     Raises
     ------
@@ -255,6 +270,9 @@ def _count_odd(left_out: LeftOut, images: Mapping[str, Listed], objects: Sequenc
             if is_odd(each, image)
         ]
 
+    crowds = named(lambda each, _: each.crowd and each.category in classes)
+    if crowds:
+        warn(f"{len(crowds)} objects have iscrowd=1, and their pixels neither train nor count: {folder / crowds[0]}")
     clipped = named(lambda each, _: each.clipped)
     if clipped:
         warn(f"{len(clipped)} objects clipped, which reach out of their images: {folder / clipped[0]}")

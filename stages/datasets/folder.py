@@ -8,17 +8,9 @@ import numpy as np
 
 from stages.datasets.shared.classes import ClassRule, class_rule
 from stages.datasets.shared.decode import read_header
-from stages.datasets.shared.find import (
-    NOT_READ,
-    LeftOut,
-    find_files,
-    image_name_of,
-    match,
-    match_by_difference,
-    stem_of,
-    warn,
-)
+from stages.datasets.shared.find import NOT_READ, LeftOut, find_files, warn
 from stages.datasets.shared.mask import Rule, Seen
+from stages.datasets.shared.names import image_name_of, match, stem_of
 from stages.datasets.shared.raster import Header
 from stages.datasets.shared.sift import existing_folder, files_of_side, sound_files
 from stages.datasets.shared.tiles import Cut, TileSource, layout_of
@@ -66,6 +58,7 @@ def _pairs(options: DatasetParams, left_out: LeftOut) -> list[tuple[str, str]]:
     """Images and their masks; a file without a partner is an error, or counted."""
     patterns = options.images or IMAGES, options.masks or MASKS
     images, masks = (find_files(left_out.folder, pattern) for pattern in patterns)
+    not_read = [*images.others, *masks.others]
     both = set(images.images) & set(masks.images)
     if both and both == set(images.images):
         raise UserError(
@@ -74,14 +67,13 @@ def _pairs(options: DatasetParams, left_out: LeftOut) -> list[tuple[str, str]]:
         )
     names = [path for path in images.images if path not in both]
     pairs, without_mask, without_image = match(names, masks.images)
-    if not pairs and (pairs := match_by_difference(names, masks.images)):
-        warn(f"no mask has the name of an image; by what differs in their names {pairs[0][1]} is that of {pairs[0][0]}")
-        without_mask, without_image = [], []
     if not pairs:
+        seen = f"; {len(not_read)} files, as {not_read[0]}, are {NOT_READ}" if not_read else ""
         raise UserError(
             f"{left_out.folder}: no pairs: {len(names)} images are {patterns[0]}, {len(masks.images)} masks are "
-            f"{patterns[1]}, and none has the name of an image, or that with _mask, _label, _gt or _seg behind it; "
-            "dataset.images and dataset.masks are patterns that say where they are; other names have to be changed"
+            f"{patterns[1]}, and none has the name of an image, or that with _mask, _label, _gt or _seg behind it"
+            f"{seen}; dataset.images and dataset.masks are patterns that say where they are, other names have to be "
+            "changed"
         )
     left_out.skip([*images.hidden, *masks.hidden], "a hidden file")
     for pattern, found, of_others in zip(patterns, (images, masks), (masks.images, images.images), strict=True):
@@ -91,9 +83,12 @@ def _pairs(options: DatasetParams, left_out: LeftOut) -> list[tuple[str, str]]:
             warn(f"{len(missed)} folders with images that {pattern} does not reach, as {where}; one with ** does")
     _warn_of_crossing(pairs)
     stems = {stem_of(path): path for path in [*names, *images.others]}
-    of_masks = {image_name_of(path, stems) for path in masks.images}
-    left_out.add([path for path in images.others if stem_of(path) in of_masks], NOT_READ)
-    left_out.add([path for path in masks.others if image_name_of(path, stems) in stems], NOT_READ)
+    paired, of_masks = {stem_of(image) for image, _ in pairs}, {image_name_of(path, stems) for path in masks.images}
+    left = [path for path in images.others if stem_of(path) in of_masks]
+    left += [path for path in masks.others if image_name_of(path, stems) in stems]
+    beside = [path for path in left if image_name_of(path, stems) in paired]
+    left_out.skip(beside, "not read, and beside a pair of its name")
+    left_out.add([path for path in left if path not in beside], NOT_READ)
     left_out.add(without_mask, "no mask of the same name")
     left_out.add(without_image, "no image of the same name")
     return pairs
@@ -126,6 +121,11 @@ def _header(folder: Path, image: str, mask: str) -> Header:
         raise UserError(
             f"{folder / mask}: {of_mask.height}×{of_mask.width} pixels, its image {image} has "
             f"{header.height}×{header.width}{' as EXIF turns it; the mask fits it as it is stored' if turned else ''}"
+        )
+    if of_mask.turned and not header.turned:
+        raise UserError(
+            f"{folder / mask}: turned, as its orientation by EXIF or TIFF says, and its image {image} is not; allowed "
+            "are masks that lie as their images do, without an orientation"
         )
     if header.pages != of_mask.pages:
         raise UserError(

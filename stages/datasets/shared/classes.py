@@ -18,8 +18,8 @@ from stages.datasets.shared.colors import (
 )
 from stages.datasets.shared.decode import decode
 from stages.datasets.shared.find import examine
-from stages.datasets.shared.mask import BRIGHT, FEW_LABELS, MANY_LABELS, Seen, one_channel, require_opaque, scale_of
-from stages.datasets.shared.raster import Raster
+from stages.datasets.shared.mask import BRIGHT, FEW_LABELS, MANY_LABELS, Seen, scale_of
+from stages.datasets.shared.raster import Raster, one_channel, require_opaque
 from stages.pairs.layout import IGNORED, PixelClass
 from stages.pipeline.errors import UserError
 from stages.pipeline.params.sections import MOST_CLASSES, DatasetParams
@@ -187,11 +187,12 @@ def _classes_of(masks: Sequence[tuple[Path, int]], ignored: int | None, strict: 
         or any(len(colors) > 1 for colors in colors_of.values())
         or bool(colors_of[0] - {0})
     )
+    if by_color:
+        known = {0, 0xFFFFFF, ignored, *(each for look in sound if not look.is_grey for each in look.colors.values())}
+        for (path, _), found in zip(pages, looks, strict=True):
+            if isinstance(found, _Look) and found.is_grey and not known.issuperset(found.colors.values()):
+                raise UserError(f"{path}: labels in grey beside masks in colours, allowed is one kind")
     numbers = {number for look in sound for number in (look.colors.values() if by_color else look.colors)}
-    if None in numbers:
-        raise UserError(
-            f"{masks[0][0].parent}: masks in colours and grey ones of more than 8 bits, allowed is one kind"
-        )
     others = sorted(number for number in numbers if number is not None and number not in (0, ignored))
     if not others:
         raise UserError(f"dataset.classes is 'all', but no mask holds anything but 0, as {masks[0][0]}")
@@ -215,6 +216,7 @@ class _Look(NamedTuple):
     """
 
     in_colors: bool
+    is_grey: bool
     has_palette: bool
     colors: dict[int, int | None]
 
@@ -234,10 +236,11 @@ def _look(path: Path, page: int, ignored: int | None) -> _Look | UserError:
     except UserError as error:
         return error
     if raster.palette is not None:
-        return _Look(False, True, {each: packed(raster.palette[each]) for each in numbers})
+        return _Look(False, False, True, {each: packed(raster.palette[each]) for each in numbers})
     step = 0x010101 * (255 // raster.white) if raster.white <= 255 else None
     grey = {each: None if step is None else each * step for each in numbers}
-    return _Look(in_colors, False, {each: each for each in numbers} if in_colors else grey)
+    is_grey = raster.values.ndim == 2  # and not in colours that happen to be greys
+    return _Look(in_colors, is_grey, False, {each: each for each in numbers} if in_colors else grey)
 
 
 def _is_in_colors(values: np.ndarray) -> bool:

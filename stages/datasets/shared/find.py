@@ -1,18 +1,16 @@
-"""Find images in files, match them with their masks, and say which are left out.
+"""Find images in files, and say which are left out.
 
 Paths start below the folder, have `/` on any system and are sorted; so the same files give the same rows anywhere.
 """
 
 import itertools
 import os
-import re
 import sys
-import unicodedata
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from stages.datasets.shared.decode import ENDINGS
@@ -24,13 +22,6 @@ from stages.pipeline.stores import StoredPath
 FILES_AT_ONCE = 16  # of a thread, before it takes others
 READ = ", ".join(sorted(ENDINGS))
 NOT_READ = f"not read, allowed are {READ}"
-# What programs put behind the name of an image to name its mask, as Carvana's a_mask.gif and CamVid's a_L.png.
-MASK_SUFFIX = re.compile(
-    r"[ _-](mask|masks|label|labels|gt|seg|segmentation|groundtruth|(?-i:L)"
-    r"|gt(fine|coarse)_(labelids|labeltrainids|color))$",
-    re.IGNORECASE,
-)
-IMAGE_SUFFIX = "_leftImg8bit"  # of Cityscapes, where its masks have such a one
 Result = TypeVar("Result")
 File = tuple[str, ...]  # an image, and its mask if that is a file
 
@@ -97,7 +88,7 @@ class LeftOut:
         """
         broken = [each for each in results if isinstance(each, UserError)]
         if broken and (self.strict or len(broken) == len(files)):
-            advice = "; dataset.strict=false leaves such out" if self.strict else ""
+            advice = "; dataset.strict=false leaves such out" if len(broken) < len(files) else ""
             raise UserError(f"{broken[0]}{_more(broken)}{advice}")
         if broken:
             self.counts["broken, or a mask that does not fit"] += len(broken)
@@ -138,9 +129,11 @@ def find_files(folder: Path, pattern: str) -> Found:
     found = Found([], [], [], [])
     try:
         paths = [*folder.glob(pattern)]
-    except (ValueError, NotImplementedError) as error:
+    except (ValueError, NotImplementedError, IndexError) as error:
         raise UserError(f"{pattern!r}: {error}; allowed are glob patterns below {folder}, as 'images/*.png'") from None
     asked = Path(pattern).parts
+    if asked[-1:] == ("**",):  # folders up to Python 3.12, files as well from 3.13 on
+        raise UserError(f"{pattern!r}: a pattern of folders, allowed are those of files, as '{pattern}/*'")
     if "**" in asked and not isinstance(folder, StoredPath):
         _require_no_linked_folder(folder, asked)
     for path in paths:
@@ -154,9 +147,18 @@ def find_files(folder: Path, pattern: str) -> Found:
         name = path.relative_to(folder).as_posix()
         if is_image and not name.isprintable():
             raise UserError(f"{str(path)!a}: allowed are names of printable characters, in UTF-8")
-        hidden = any(part.startswith(".") and part not in asked for part in Path(name).parts)
+        hidden = any(part.startswith((".", "@")) and part not in asked for part in Path(name).parts)
         part = found.hidden if is_image and hidden else found.images if is_image else found.others
         part.append(name)
+    ending = Path(pattern).suffix
+    if ending and not isinstance(folder, StoredPath):
+        others = {
+            path for path in folder.glob(f"{pattern.removesuffix(ending)}.*") if path.suffix.lower() == ending.lower()
+        }
+        if missed := sorted(others.difference(paths)):
+            warn(
+                f"{len(missed)} files that {pattern!r} does not take, as {missed[0]}, end otherwise by their case alone"
+            )
     if "**" not in asked:
         found.folders.extend(_folders_below(folder, pattern, len(asked)))
     return Found(*map(sorted, found))
@@ -180,102 +182,6 @@ def _require_no_linked_folder(folder: Path, pattern: tuple[str, ...]) -> None:
                     f"{linked}: a link to a folder, which ** does not follow; a pattern with * for each folder does, "
                     "as 'images/*/*'"
                 )
-
-
-def match(images: Sequence[str], masks: Sequence[str]) -> tuple[list[tuple[str, str]], list[str], list[str]]:
-    """Pairs of an image and the mask of its name, images without a mask, and masks without an image.
-
-    The names are those without folder and ending; that of a mask may go on behind that of its image: with the image's
-    ending, or as ``_mask``, ``_label``, ``_gt``, ``_seg``.
-
-    Raises
-    ------
-    UserError
-        If two images have the same name, or two masks are of one image.
-    """
-    image_of: dict[str, str] = {}
-    for path in images:
-        _put(image_of, stem_of(path), path)
-    mask_of: dict[str, str] = {}
-    for path in masks:
-        _put(mask_of, image_name_of(path, image_of), path)
-    pairs = [(image, mask_of[stem]) for stem, image in image_of.items() if stem in mask_of]
-    lonely = [image for stem, image in image_of.items() if stem not in mask_of]
-    return pairs, lonely, [mask for stem, mask in mask_of.items() if stem not in image_of]
-
-
-def match_by_difference(images: Sequence[str], masks: Sequence[str]) -> list[tuple[str, str]]:
-    """Pairs by what is left of the names without how all images, and all masks, begin and end; none, unless all fit.
-
-    As ``21_training`` and ``21_manual1``.
-    """
-    if min(len(images), len(masks)) < 2:
-        return []
-    left: list[dict[str, str]] = []
-    for paths in (images, masks):
-        stems = [stem_of(path) for path in paths]
-        begin = _alike(stems)
-        end = _alike([stem[begin:][::-1] for stem in stems])
-        left.append({stem[begin : len(stem) - end]: path for stem, path in zip(stems, paths, strict=True)})
-    of_images, of_masks = left
-    fit = len(of_images) == len(images) and len(of_masks) == len(masks) and of_images.keys() == of_masks.keys()
-    return [(path, of_masks[name]) for name, path in of_images.items()] if fit else []
-
-
-def _alike(texts: Sequence[str]) -> int:
-    """How many characters some texts have in common, from their beginning on; a number is not cut in two."""
-    first, last = min(texts), max(texts)
-    same = next((place for place, both in enumerate(zip(first, last, strict=False)) if len({*both}) > 1), len(first))
-    return len(first[:same].rstrip("0123456789"))
-
-
-def stem_of(path: str) -> str:
-    """Name of a file without folder and ending; the same for each way in which Unicode can write it."""
-    return unicodedata.normalize("NFC", Path(path).stem)
-
-
-def image_name_of(mask: str, images: dict[str, str]) -> str:
-    """The name of the image that a mask belongs to; its own, if there is none."""
-    stem = stem_of(mask)
-    names = (name for shorter in _shorter(stem) for name in (shorter, shorter + IMAGE_SUFFIX))
-    return next((name for name in names if name in images), stem)
-
-
-def _shorter(stem: str) -> Iterator[str]:
-    yield stem
-    if Path(stem).suffix.lower() in ENDINGS:
-        yield from _shorter(Path(stem).stem)
-    if MASK_SUFFIX.search(stem):
-        yield from _shorter(MASK_SUFFIX.sub("", stem))
-
-
-def _put(found: dict[str, str], stem: str, path: str) -> None:
-    if stem in found:
-        raise UserError(f"{path} and {found[stem]} are both called {stem!r}; images and masks are matched by that")
-    found[stem] = path
-
-
-def by_name(paths: Sequence[str]) -> dict[str, list[str]]:
-    """Files by the names that they can have in the annotations: their path, after a slash, and each end of it."""
-    files: dict[str, list[str]] = defaultdict(list)
-    for path in paths:
-        parts = unicodedata.normalize("NFC", path).split("/")
-        files["/" + "/".join(parts)].append(path)
-        for start in range(len(parts)):
-            files["/".join(parts[start:])].append(path)
-    return files
-
-
-def lookup(name: str, files: Mapping[str, list[str]]) -> list[str]:
-    """Files that an image may have by its name: the whole path is better than an end, and that than the last part."""
-    path = PurePosixPath(unicodedata.normalize("NFC", name.replace("\\", "/")))
-    return next((files[each] for each in (f"/{path}", str(path), path.name) if each in files), [])
-
-
-def is_path_of(name: str, path: str) -> bool:
-    """Whether the name of an image is the path of a file or an end of it, as far as it names folders at all."""
-    parts = PurePosixPath(unicodedata.normalize("NFC", name.replace("\\", "/"))).parts
-    return parts == PurePosixPath(unicodedata.normalize("NFC", path)).parts[-len(parts) :] or len(parts) == 1
 
 
 def examine(check: Callable[[int], Result], count: int) -> list[Result]:

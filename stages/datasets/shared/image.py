@@ -100,9 +100,11 @@ def read_image(path: Path, dtype: str, values: Range = FULL, page: int = 0) -> n
 
 
 def _held(image: np.ndarray) -> str:
-    """A range as a parameter that holds all values of an image, and 0 and 1."""
+    """A range as a parameter that holds all values of an image, but for those at its ends, and 0 and 1."""
     finite = image[np.isfinite(image)]
-    low, high = float(finite.min(initial=0)), float(finite.max(initial=1))
+    ends = [each(finite) for each in (np.min, np.max) if finite.size]  # the least often means that there are no data
+    inner = finite[~np.isin(finite, ends)]
+    low, high = float(inner.min(initial=0)), float(inner.max(initial=1))
     return f"[{low:g},{high:g}]"
 
 

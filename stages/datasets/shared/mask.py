@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stages.datasets.shared.colors import is_black_and_white, is_grey, require_black_first, used_colors
+from stages.datasets.shared.colors import has_white_first, is_black_and_white, is_grey, require_black_first, used_colors
 from stages.datasets.shared.decode import decode
-from stages.datasets.shared.raster import Raster
+from stages.datasets.shared.raster import Raster, one_channel, require_opaque
 from stages.pipeline.errors import UserError
 from stages.pipeline.opencv import open_cv
 
@@ -21,6 +21,7 @@ BETWEEN = 64  # distance from black and white from which a value is neither
 FEW = 0.25  # share of such values
 SOLID = 5  # side of a square of such values that no edge has, but a third level,
 EVEN = 8  # and so has one of any values beside black and white that differ by no more than this
+GREYS = "a palette of greys"  # and not of its numbers
 NUMBERED = 0.9  # share of the numbers up to the greatest that an image of numbered objects has
 
 
@@ -129,8 +130,10 @@ def read_mask(path: Path, rule: Rule = ONE_CLASS, page: int = 0) -> tuple[np.nda
     kind = scale_of(raster) if rule.told and labels.any() else ""
     if rule.threshold is not None:
         mask = labels > rule.threshold
-        if kind and raster.white > 1 and values[-1] == 1 and not many and not raster.lossy:
-            kind = "0 and 1"
+        if kind == GREYS:
+            kind = "8 bits"
+        if kind and raster.white > 1 and labels.max() <= 1 and not raster.lossy:
+            kind = "0 to 1"
     elif rule.values is not None:
         if raster.lossy:
             advice = f"dataset.mask_threshold={_middle(labels)} takes what is brighter"
@@ -157,7 +160,13 @@ def read_mask(path: Path, rule: Rule = ONE_CLASS, page: int = 0) -> tuple[np.nda
     if raster.palette is not None and not by_colour:
         palette = tuple("#" + bytes(raster.palette[int(value)][:3].tolist()).hex() for value in values)
     return mask.astype(np.uint8)[:, :, None], Seen(
-        values, many, int(mask.sum()), mask.size, palette, kind, inverted=raster.inverted
+        values,
+        many,
+        int(mask.sum()),
+        mask.size,
+        palette,
+        kind,
+        inverted=raster.inverted or (by_colour and has_white_first(raster)),
     )
 
 
@@ -171,45 +180,6 @@ def _values(labels: np.ndarray) -> tuple[tuple[float, ...], bool]:
     return tuple(found[:LABELS]), len(found) > LABELS
 
 
-def one_channel(path: Path, values: np.ndarray, lossy: bool = False) -> np.ndarray:
-    """The values (h, w) of a mask of one channel, or of several that are equal.
-
-    Raises
-    ------
-    UserError
-        If they differ.
-    """
-    if values.ndim == 2:
-        return values
-    colours = values[:, :, :3]
-    require_opaque(path, values)
-    if (colours != colours[:, :, :1]).any():
-        raise UserError(
-            f"{path}: a mask in colours, allowed is one channel, or several that are equal"
-            + ("" if lossy else "; dataset.classes=all makes a class of each colour")
-        )
-    return colours[:, :, 0]
-
-
-def require_opaque(path: Path, values: np.ndarray) -> None:
-    """Raise if pixels (h, w, c) of a mask are not to be seen, while others are, and would still stand for something.
-
-    Also if nothing but alpha tells them apart.
-    """
-    if values.ndim == 3 and values.shape[2] == 4:
-        colours, hidden = values[:, :, :3], values[:, :, 3] == 0
-        if (colours == colours[0, 0]).all() and (values[:, :, 3] != values[0, 0, 3]).any():
-            raise UserError(
-                f"{path}: its colours are the same everywhere and its alpha channel is not, allowed are masks in black "
-                "and white: save the alpha channel as an image of its own"
-            )
-        if (colours.any(axis=2) & hidden).any() and not hidden.all():
-            raise UserError(
-                f"{path}: transparent pixels that are not black, which may or may not belong to the mask; allowed are "
-                "opaque ones: save it without its alpha channel, as it is to be seen"
-            )
-
-
 def _require_numbers(path: Path, used: Mapping[int, tuple[int, ...]], rule: Rule) -> None:
     """Raise if the numbers of a palette's colours may not say what is mask: if 0 is not black, or by a threshold."""
     if rule.threshold is not None and rule.threshold >= 1:
@@ -217,15 +187,23 @@ def _require_numbers(path: Path, used: Mapping[int, tuple[int, ...]], rule: Rule
             f"{path}: a palette of colours, whose numbers say nothing of brightness; dataset.mask_threshold=0 takes "
             "all but number 0 as the mask, dataset.mask_values=[1] or a longer list those that it names"
         )
+    others = ",".join(str(number) for number in used if number) or "1"
     require_black_first(
-        path, used, "dataset.mask_values=[0] takes number 0 as the mask, dataset.classes=all goes by the colours"
+        path,
+        used,
+        f"dataset.mask_values=[0] takes number 0 as the mask, dataset.mask_values=[{others}] or a longer list "
+        "all but that, "
+        "dataset.classes=all goes by the colours",
     )
 
 
 def scale_of(raster: Raster) -> str:
     """The scale of a file's values, which says what number white has; empty for numbers of a palette's colours."""
     if raster.palette is not None:
-        return "a palette of black and white" if is_black_and_white(used_colors(raster)) else ""
+        used = used_colors(raster)
+        if is_black_and_white(used):
+            return "a palette of black and white"
+        return GREYS if is_grey(used) and any(number != color[0] for number, color in used.items()) else ""
     bits = int(raster.white).bit_length()
     return f"{bits} bit{'s' if bits > 1 else ''}"
 
@@ -258,9 +236,10 @@ def _kind(path: Path, values: Sequence[float], many: bool, raster: Raster) -> st
             f"dataset.mask_values=[{label}] or a longer list says which of them are the mask, dataset.mask_threshold=0 "
             "takes all of them, dataset.classes=all makes a class of each"
         )
-        if to_white and min(others) > MANY_LABELS and raster.palette is None:
-            smooth = f"are its edges smoothed? dataset.mask_threshold={_middle(raster.values)} takes what is brighter"
-            advice = f"{smooth}; {advice}"
+        at_both_ends = min(others) <= BLURRED and any(others[-1] - BLURRED <= value < others[-1] for value in others)
+        if to_white and raster.palette is None and (min(others) > MANY_LABELS or at_both_ends):
+            why = "was it a JPEG?" if at_both_ends else "are its edges smoothed?"
+            advice = f"{why} dataset.mask_threshold={_middle(raster.values)} takes what is brighter; {advice}"
     raise UserError(f"{path}: holds the values {shown}{' beside 0' if 0 in values else ''}; {advice}")
 
 

@@ -56,6 +56,45 @@ def broken_image(path: Path, error: Exception) -> UserError:
     return UserError(f"{path}: broken image: {reason}")
 
 
+def one_channel(path: Path, values: np.ndarray, lossy: bool = False) -> np.ndarray:
+    """The values (h, w) of a mask of one channel, or of several that are equal.
+
+    Raises
+    ------
+    UserError
+        If they differ.
+    """
+    if values.ndim == 2:
+        return values
+    colours = values[:, :, :3]
+    require_opaque(path, values)
+    if (colours != colours[:, :, :1]).any():
+        raise UserError(
+            f"{path}: a mask in colours, allowed is one channel, or several that are equal"
+            + ("" if lossy else "; dataset.classes=all makes a class of each colour")
+        )
+    return colours[:, :, 0]
+
+
+def require_opaque(path: Path, values: np.ndarray) -> None:
+    """Raise if pixels (h, w, c) of a mask are not to be seen, while others are, and would still stand for something.
+
+    Also if nothing but alpha tells them apart.
+    """
+    if values.ndim == 3 and values.shape[2] == 4:
+        colours, hidden = values[:, :, :3], values[:, :, 3] == 0
+        if (colours == colours[0, 0]).all() and (values[:, :, 3] != values[0, 0, 3]).any():
+            raise UserError(
+                f"{path}: its colours are the same everywhere and its alpha channel is not, allowed are masks in black "
+                "and white: save the alpha channel as an image of its own"
+            )
+        if (colours.any(axis=2) & hidden).any() and not hidden.all():
+            raise UserError(
+                f"{path}: transparent pixels that are not black, which may or may not belong to the mask; allowed are "
+                "opaque ones: save it without its alpha channel, as it is to be seen"
+            )
+
+
 def upright(image: np.ndarray, orientation: int) -> np.ndarray:
     """An image (h, w, …) as it is shown, by EXIF's number for the way in which it is stored, 1 to 8."""
     if orientation in (5, 6, 7, 8):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from stages.datasets.shared.classes import BACKGROUND, ClassRule
 from stages.datasets.shared.colors import BLACK, color_of, is_dark
 from stages.datasets.shared.find import warn
-from stages.datasets.shared.mask import Rule, Seen
+from stages.datasets.shared.mask import GREYS, Rule, Seen
 from stages.datasets.shared.tally import SHOWN, Tally
 from stages.datasets.shared.tiles import TileSource
 from stages.pipeline.errors import UserError
@@ -44,8 +44,9 @@ def require_sense(source: TileSource, tally: Tally, item: str, strict: bool) -> 
     if tally.flat > MANY * tally.pairs:
         warn(
             f"{tally.flat} of {tally.pairs} images of set {item} are next to one grey; dataset.value_range says which "
-            "values are black and white, as [0,255]"
+            "values are black and white, as [0,1]"
         )
+    _require_shown(source, tally, item, strict)
     if source.classes:
         _require_classes(tally.classes, item, strict)
         _require_one_palette(files, range(1, len(source.classes)), strict)
@@ -59,15 +60,16 @@ def require_sense(source: TileSource, tally: Tally, item: str, strict: bool) -> 
     elif isinstance(rule, Rule):
         if not rule.told:
             _require_one_kind(files)
+        inverted = [name for name, seen in files.items() if seen.inverted]
         share = tally.foreground / max(1, tally.pixels)
         if HALF < share < MOST and any(seen.kind for seen in files.values()):  # masks that are files
-            advice = "is the rest meant?" if rule.told else "dataset.mask_values=[0] takes what is black"
+            meant = rule.told or inverted
+            advice = "is the rest meant?" if meant else "dataset.mask_values=[0] takes what is black"
             warn(f"{share:.0%} of the pixels of set {item} are mask; {advice}")
-        inverted = [name for name, seen in files.items() if seen.inverted]
         if inverted and rule.values is None:
             warn(
                 f"{len(inverted)} of {len(files)} masks of set {item} say that 0 is white in them, as {inverted[0]}, "
-                "and are taken as viewers show them; dataset.mask_values=[0] takes what is black"
+                "and are taken as viewers show them; dataset.mask_values=[0], or [1] by a palette, takes what is black"
             )
         if rule.values is not None:
             _require_named(files, rule.values, item, strict)
@@ -76,6 +78,8 @@ def require_sense(source: TileSource, tally: Tally, item: str, strict: bool) -> 
                 _warn_of_bright_first(files)
         if rule.threshold:
             _require_one_depth(files, strict)
+        if rule.told:
+            _warn_of_emptied(files, "mask_threshold" if rule.values is None else "mask_values", item)
     lost = [name for name, seen in files.items() if seen.lost]
     if lost:
         warn(f"{len(lost)} masks of set {item} lose all of their foreground when they are scaled, as {lost[0]}")
@@ -100,6 +104,35 @@ def _refuse(line: str, way_out: str, strict: bool) -> None:
     if strict:
         raise UserError(line + way_out)
     warn(line)
+
+
+def _require_shown(source: TileSource, tally: Tally, item: str, strict: bool) -> None:
+    """Refuse images that show nothing, or warn of them, and of a given range that most values are above."""
+    if tally.blank == tally.pairs:
+        line = f"no image of set {item} shows anything, each is of one colour"
+        way_out = "; dataset.value_range says which values are black and white, dataset.strict=false takes them so"
+        _refuse(line, way_out, strict)
+    elif source.values.given and tally.white > HALF * tally.values:
+        low, high = source.values.given
+        warn(
+            f"{tally.white / tally.values:.0%} of the values of set {item} are {high:g} or above, which is white by "
+            f"dataset.value_range=[{low:g},{high:g}]"
+        )
+
+
+def _warn_of_emptied(files: Mapping[str, Seen], key: str, item: str) -> None:
+    """Warn of masks of one value beside 0 that a parameter does not take."""
+    emptied = {name: sum(seen.values) for name, seen in files.items() if not seen.foreground and _is_binary(seen)}
+    if emptied:
+        values = ", ".join(f"{value:g}" for value in sorted({*emptied.values()})[:SHOWN])
+        warn(
+            f"{len(emptied)} of {len(files)} masks of set {item} hold {values} and nothing that dataset.{key} takes, "
+            f"as {next(iter(emptied))}"
+        )
+
+
+def _is_binary(seen: Seen) -> bool:
+    return len([value for value in seen.values if value]) == 1
 
 
 def _require_classes(pixels: Mapping[str, int], item: str, strict: bool) -> None:
@@ -135,19 +168,23 @@ def _warn_of_unnamed(rule: ClassRule, files: Mapping[str, Seen], item: str) -> N
 
 
 def _require_one_palette(files: Mapping[str, Seen], values: Sequence[int], strict: bool) -> None:
-    """Refuse values that have different colours in the palettes of two files, or warn of them."""
-    first: dict[float, tuple[str, str]] = {}
+    """Refuse values that have different colours in the palettes of two files, or colours of two; or warn of them."""
+    colors: dict[float, tuple[str, str]] = {}
+    numbers: dict[str, tuple[str, set[float]]] = {}
     for name, seen in files.items():
-        for value, color in zip(seen.values, seen.palette, strict=False):
-            if not color:  # the background of a file without number 0
-                continue
-            other, there = first.setdefault(value, (name, color))
+        held = [(value, color) for value, color in zip(seen.values, seen.palette, strict=False) if color]
+        for value, color in held:
+            other, there = colors.setdefault(value, (name, color))
+            line = ""
             if color != there and (value in values or (not value and is_dark(color) != is_dark(there))):
-                line = (
-                    f"{name}: a palette of its own, in which a class is {color} that is {there} in that of {other}; "
-                    "dataset.class_colors tells classes apart by their colours"
-                )
-                _refuse(line, ", dataset.strict=false by their numbers", strict)
+                line = f"{name}: a palette of its own, in which a class is {color} that is {there} in that of {other}"
+            here = {number for number, its in held if its == color}
+            other, those = numbers.setdefault(color, (name, here))
+            if here.isdisjoint(those) and not {*values}.isdisjoint(here | those):
+                line = f"{name}: a palette of its own, in which {color} is another number than in that of {other}"
+            if line:
+                advice = "; dataset.classes=all, or names with dataset.class_colors, go by the colours"
+                _refuse(line + advice, ", dataset.strict=false by the numbers", strict)
                 return
 
 
@@ -198,8 +235,10 @@ def _require_one_scale(files: Mapping[str, Seen], by_class: bool, strict: bool) 
             known = seen.values if by_class else [1.0]
             held.setdefault(seen.kind, (name, set()))[1].update(value for value in known if value and seen.foreground)
     for (one, (name, here)), (other, (second, there)) in itertools.combinations(held.items(), 2):
-        if here.isdisjoint(there) or (by_class and {one, other} & SCALED):
+        if here.isdisjoint(there) or GREYS in {one, other} or (by_class and {one, other} & SCALED):
             line = f"{name}: its values are of {one}, those of {second} of {other}; one number is two greys in them"
+            if not by_class and all(map(_is_binary, (files[name], files[second]))):
+                line += "; dataset.mask_values=null and dataset.mask_threshold=null take what is not 0 in either"
             _refuse(line, "; dataset.strict=false takes the numbers as they are", strict)
             return
 

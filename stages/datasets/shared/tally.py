@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 import numpy as np
@@ -20,9 +20,11 @@ class Tally:
 
     Attributes
     ----------
-    pairs, empty, full, flat : int
+    pairs, empty, full, flat, blank : int
         Pairs; those without foreground; those without background; those from files whose images are next to one
-        grey, but not quite, as what shows nothing at all is.
+        colour; those whose images are of one.
+    white, values : int
+        Values of images from files that are as bright as can be; all of them.
     foreground, pixels, ignored : int
         Pixels of masks, or of classes other than the background; all that count; those that are ignored.
     classes : dict of str to int
@@ -35,6 +37,9 @@ class Tally:
     empty: int = 0
     full: int = 0
     flat: int = 0
+    blank: int = 0
+    white: int = 0
+    values: int = 0
     foreground: int = 0
     pixels: int = 0
     ignored: int = 0
@@ -50,7 +55,10 @@ class Tally:
             for kept in ((masks > 0) & (masks != IGNORED), masks != IGNORED)
         )
         empty, full = foreground == 0, (foreground == counted) & (counted > 0)
-        spread = np.ptp(block.images, axis=(1, 2, 3)) / (255 if block.images.dtype == np.uint8 else 1)
+        white = 255 if block.images.dtype == np.uint8 else 1
+        # In two steps: both at once would take a hundred times as long.
+        extremes = block.images.max(axis=1).max(axis=1), block.images.min(axis=1).min(axis=1)
+        spread = np.subtract(*extremes).max(axis=1) / white if files else np.ones(0)
         held = np.bincount(masks.ravel(), minlength=IGNORED + 1).tolist() if classes else []
         named = {each.name: held[place] for place, each in enumerate(classes)}
         pixels = int(counted.sum())
@@ -58,7 +66,10 @@ class Tally:
             pairs=len(masks),
             empty=int(empty.sum()),
             full=int(full.sum()),
-            flat=int(((spread > 0) & (spread <= FLAT)).sum()) if files else 0,
+            flat=int(((spread > 0) & (spread <= FLAT)).sum()),
+            blank=int((spread == 0).sum()),
+            white=int(np.count_nonzero(block.images == white)) if files else 0,
+            values=block.images.size if files else 0,
             foreground=int(foreground.sum()),
             pixels=pixels,
             ignored=masks.size - pixels,
@@ -68,8 +79,9 @@ class Tally:
 
     def add(self, other: "Tally") -> None:
         """Count other pairs, too."""
-        for name in ("pairs", "empty", "full", "flat", "foreground", "pixels", "ignored"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for count in fields(self):
+            if count.type is int:
+                setattr(self, count.name, getattr(self, count.name) + getattr(other, count.name))
         self.classes |= {name: self.classes.get(name, 0) + count for name, count in other.classes.items()}
         self.files |= other.files
 
