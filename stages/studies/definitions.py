@@ -128,6 +128,12 @@ class Run(NamedTuple):
         """Names of the runs that its parameters refer to."""
         return {reference.run for reference in map(reference_in, self.changes.values()) if reference}
 
+    @property
+    def needs_cores(self) -> set[str]:
+        """Names of those of which it needs files, and not their size or steps alone."""
+        found = map(reference_in, self.changes.values())
+        return {reference.run for reference in found if reference and reference.words in FILES}
+
 
 def read_definitions() -> Definitions:
     """Read ``stages/studies/studies.yaml``.

@@ -33,7 +33,7 @@ def result_of(run: Run) -> Result | None:
     result = read_results(run.study).get(run.name)
     if result is None or result["changes"] != run.changes:
         return None
-    changed = [name for name in run.needs if has_core(name) and result["cores"][name] != digest_of_core(name)]
+    changed = [name for name, used in result["cores"].items() if has_core(name) and used != digest_of_core(name)]
     return None if changed else result
 
 

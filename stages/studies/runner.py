@@ -56,7 +56,7 @@ def run_missing(asked: Sequence[Run], runs: Mapping[str, Run]) -> set[str]:
         while True:
             left = {run.name: run for run in _missing(asked, runs) if run.name not in failed | lost}
             open_or_lost = left.keys() | failed | lost
-            ready = [run for run in left.values() if all(map(has_core, run.needs)) and not run.needs & open_or_lost]
+            ready = [run for run in left.values() if not _lacking(run, runs) and not run.needs & open_or_lost]
             under_way |= {start(run): run for run in ready if run not in under_way.values()}
             if not under_way:
                 return failed | left.keys()
@@ -74,18 +74,29 @@ def run_missing(asked: Sequence[Run], runs: Mapping[str, Run]) -> set[str]:
 
 
 def _missing(asked: Iterable[Run], runs: Mapping[str, Run]) -> list[Run]:
-    """Runs without a result, and before them those that they need and whose cores are not at hand."""
-    open_runs = {run.name: run for run in asked if result_of(run) is None}
-    needed = _with_needed(open_runs.values(), runs)
-    return [runs[name] for name in needed if name in open_runs or not has_core(name)]
+    """Runs without a result, and before them those that they lack."""
+    missing: dict[str, Run] = {}
+    for run in asked:
+        if result_of(run) is None:
+            missing |= {each.name: each for each in (*_missing_for(run, runs), run)}
+    return [*missing.values()]
 
 
-def _with_needed(some: Iterable[Run], runs: Mapping[str, Run]) -> list[str]:
-    """Names of some runs, each after the runs that it needs."""
-    names: dict[str, None] = {}
-    for run in some:
-        names |= dict.fromkeys([*_with_needed([runs[needed] for needed in sorted(run.needs)], runs), run.name])
-    return list(names)
+def _missing_for(run: Run, runs: Mapping[str, Run]) -> Iterator[Run]:
+    """Runs that a run lacks, each after those that it lacks itself."""
+    for each in _lacking(run, runs):
+        yield from _missing_for(each, runs)
+        yield each
+
+
+def _lacking(run: Run, runs: Mapping[str, Run]) -> list[Run]:
+    """Runs that a run needs and that have no result, or a core that it needs and that is not at hand."""
+    results = {name: result_of(runs[name]) for name in sorted(run.needs)}
+    return [
+        runs[name]
+        for name, result in results.items()
+        if result is None or "diverged" in result or (name in run.needs_cores and not has_core(name))
+    ]
 
 
 @contextmanager
@@ -139,12 +150,12 @@ def _experiment(runs: Mapping[str, Run], job: tuple[Run, Path, str]) -> Result:
     commit = _call("git", "rev-parse", "HEAD").strip()
     _call("git", "fetch", "--quiet", "origin", commit, folder=clone)
     _call("git", "checkout", "--quiet", "--force", "--detach", commit, folder=clone)
-    for name in run.needs:
+    for name in run.needs_cores:
         shutil.copytree(CORES / name, clone / CORES_IN_CLONE / name, dirs_exist_ok=True)
     if _refs_of(run.name, clone):
         _call("dvc", "exp", "remove", run.name, folder=clone)
     settings = [f"--set-param={key}={_literal(resolve(value, runs))}" for key, value in run.changes.items()]
-    cores = {name: digest_of_core(name) for name in sorted(run.needs)}
+    cores = {name: digest_of_core(name) for name in sorted(run.needs) if has_core(name)}
     result = {"changes": run.changes, "code": commit, "cores": cores}
     try:
         _call("dvc", "exp", "run", "--name", run.name, *settings, "evaluate", folder=clone, **variables)
