@@ -14,6 +14,7 @@ from stages.pipeline import paths
 from stages.pipeline.checkpoints import Checkpoint, State, resumable
 from stages.pipeline.disk import require_space
 from stages.pipeline.entry import run
+from stages.pipeline.errors import UserError
 from stages.pipeline.files import atomic, write_json
 from stages.pipeline.machine import count_from_environment
 from stages.pipeline.params import load
@@ -81,6 +82,7 @@ def main() -> None:
     """Write the copies and overlaps, pair by pair, and their numbers by kind."""
     params = load("audit")
     sets = {name: Pairs(path) for name, path in SETS.items()}
+    _require_same_colors(*sets.values())
     images = Images(sets, {name: pairs.origins() for name, pairs in sets.items()})
     count = count_from_environment("TRAINCORE_WORKERS")
     inputs = {name: pairs.digest for name, pairs in sets.items()}
@@ -104,6 +106,18 @@ def main() -> None:
                 "seconds": saved.seconds(),
             },
         )
+
+
+def _require_same_colors(pool: Pairs, test: Pairs) -> None:
+    """Raise if palettes of the masks give a label two colours: what imports a set sees its own palettes alone."""
+    of_pool, of_test = (pairs.attributes.get("colors", {}) for pairs in (pool, test))
+    for label in sorted(of_pool.keys() & of_test.keys()):
+        if of_pool[label] != of_test[label] and pool.attributes["parameters"]["strict"]:
+            raise UserError(
+                f"{test.path}: palettes of its masks give label {label} the colour {of_test[label]}, those of "
+                f"{pool.path} {of_pool[label]}; dataset.classes=all, or names with dataset.class_colors, go by the "
+                "colours, dataset.strict=false by the numbers"
+            )
 
 
 def _mark(images: Images, crew: Workers[Images], saved: Checkpoint, progress: Progress) -> None:

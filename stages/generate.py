@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stages.datasets.shared.sense import require_sense
+from stages.datasets.shared.sense import named_colors, require_sense
 from stages.datasets.shared.source import Source, classes_of, open_source
 from stages.datasets.shared.tally import Tally
 from stages.datasets.shared.tiles import TileSource
@@ -62,6 +62,8 @@ def main(item: str) -> None:
         figures = {**tally.metrics(), "channels": source.layout.image_shape[2]}
         if isinstance(source, TileSource):
             require_sense(source, tally, item, options.strict)
+            if colors := named_colors(source, tally):
+                attributes["colors"] = colors
             figures |= {"value_range": source.values.shown, "left_out": dict(source.left_out.counts)}
         for partial in unfinished.rglob(f"*{PARTIAL}"):  # of workers that were killed
             partial.unlink()

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from stages import audit
+from stages import audit, generate
 from stages.pairs import collisions
 from stages.pairs.collisions import CROWD
 from stages.pairs.layout import Origins
@@ -19,6 +20,7 @@ from stages.pipeline.errors import UserError
 from stages.pipeline.progress import Progress
 from stages.pipeline.workers import workers
 from tests.conftest import Change
+from tests.files import noise, save
 from tests.project import ROOT, run, succeed
 from tests.sets import brightened, jpeg, rescaled, scenes, window, write_set
 
@@ -336,3 +338,31 @@ def test_a_test_set_without_a_pool_is_refused(workspace: Path, drawn: np.ndarray
     with pytest.raises(UserError, match=r"data/train\.zarr: missing"):
         audit.main()
     assert not paths.LEAKS.exists()
+
+
+def test_palettes_in_which_a_class_has_another_colour_in_the_test_set_are_refused(
+    change: Change, tmp_path: Path
+) -> None:
+    change(**{"dataset.name": "folder", "dataset.path": str(tmp_path / "files"), "dataset.image_size": 16})
+    change(**{"dataset.classes": ["cat", "dog"], "dataset.test_pattern": "test", "seed_training.count": 1})
+    (tmp_path / "files/masks").mkdir(parents=True)
+    numbers = np.arange(256, dtype=np.uint8).reshape(16, 16) % 3
+    red, green = [255, 0, 0], [0, 255, 0]
+
+    def imported(of_test: list[int]) -> None:
+        for name, colours in (("pool", red + green), ("test", of_test)):
+            save(tmp_path / f"files/images/{name}.png", noise(16, 16, seed=len(name + str(of_test))))
+            mask = Image.fromarray(numbers)
+            mask.putpalette([0, 0, 0, *colours])
+            mask.save(tmp_path / f"files/masks/{name}.png")
+        generate.main("train")
+        generate.main("test")
+
+    imported(green + red)
+    with pytest.raises(
+        UserError, match=r"^data/test\.zarr: palettes of its masks give label 1 the colour #00ff00, those"
+    ):
+        audit.main()
+    assert not paths.LEAKS.exists()
+    imported(red + green)
+    audit.main()

@@ -99,6 +99,17 @@ def require_sense(source: TileSource, tally: Tally, item: str, strict: bool) -> 
             _refuse(line, "; dataset.strict=false takes them so", strict)
 
 
+def named_colors(source: TileSource, tally: Tally) -> dict[str, str]:
+    """The colours that palettes of its masks have for labels that are asked for, or for its classes by their places."""
+    named = source.rule.values if isinstance(source.rule, Rule) else range(1, len(source.classes))
+    colors: dict[str, str] = {}
+    for seen in tally.files.values():
+        for value, color in zip(seen.values, seen.palette, strict=False):
+            if value in (named or ()):
+                colors.setdefault(f"{value:g}", color)
+    return colors
+
+
 def _refuse(line: str, way_out: str, strict: bool) -> None:
     """Raise an error that names the way out; or, if not ``strict``, warn of what is wrong."""
     if strict:
