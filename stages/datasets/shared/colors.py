@@ -29,7 +29,7 @@ def is_black_and_white(used: Mapping[int, tuple[int, ...]]) -> bool:
 def has_white_first(raster: Raster) -> bool:
     """Tell whether an image with a palette is in black and white, and 0 is white."""
     palette = raster.palette
-    return palette is not None and bool(palette[0, :3].all()) and is_black_and_white(used_colors(raster))
+    return palette is not None and bool((palette[0, :3] == 255).all()) and is_black_and_white(used_colors(raster))
 
 
 def is_grey(used: Mapping[int, tuple[int, ...]]) -> bool:

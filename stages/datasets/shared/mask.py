@@ -191,9 +191,8 @@ def _require_numbers(path: Path, used: Mapping[int, tuple[int, ...]], rule: Rule
     require_black_first(
         path,
         used,
-        f"dataset.mask_values=[0] takes number 0 as the mask, dataset.mask_values=[{others}] or a longer list "
-        "all but that, "
-        "dataset.classes=all goes by the colours",
+        f"dataset.mask_values=[0] takes number 0 as the mask, dataset.mask_values=[{others}] or a longer list all but "
+        "that, dataset.classes=all goes by the colours",
     )
 
 
