@@ -114,7 +114,7 @@ def _require_same_colors(pool: Pairs, test: Pairs) -> None:
     for label in sorted(of_pool.keys() & of_test.keys()):
         if of_pool[label] != of_test[label] and pool.attributes["parameters"]["strict"]:
             raise UserError(
-                f"{test.path}: palettes of its masks give label {label} the colour {of_test[label]}, those of "
+                f"{test.path}: palettes of its masks give {label} the colour {of_test[label]}, those of "
                 f"{pool.path} {of_pool[label]}; dataset.classes=all, or names with dataset.class_colors, go by the "
                 "colours, dataset.strict=false by the numbers"
             )

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stages.datasets.shared.sense import named_colors, require_sense
+from stages.datasets.shared.palettes import named_colors
+from stages.datasets.shared.sense import require_sense
 from stages.datasets.shared.source import Source, classes_of, open_source
 from stages.datasets.shared.tally import Tally
 from stages.datasets.shared.tiles import TileSource
@@ -61,7 +62,7 @@ def main(item: str) -> None:
             raise UserError(f"{folder}: changed while it was read; the same command reads it anew")
         figures = {**tally.metrics(), "channels": source.layout.image_shape[2]}
         if isinstance(source, TileSource):
-            require_sense(source, tally, item, options.strict)
+            require_sense(source, tally, item, options)
             if colors := named_colors(source, tally):
                 attributes["colors"] = colors
             figures |= {"value_range": source.values.shown, "left_out": dict(source.left_out.counts)}

@@ -359,9 +359,7 @@ def test_palettes_in_which_a_class_has_another_colour_in_the_test_set_are_refuse
         generate.main("test")
 
     imported(green + red)
-    with pytest.raises(
-        UserError, match=r"^data/test\.zarr: palettes of its masks give label 1 the colour #00ff00, those"
-    ):
+    with pytest.raises(UserError, match=r"^data/test\.zarr: palettes of its masks give cat the colour #00ff00, those"):
         audit.main()
     assert not paths.LEAKS.exists()
     imported(red + green)

@@ -15,10 +15,14 @@ from PIL import Image
 
 from stages import export_core
 from stages.datasets.shared.coco_file import sections
+from stages.datasets.shared.sense import require_sense
+from stages.datasets.shared.tally import Tally
 from stages.pairs.layout import IGNORED, Block
+from stages.pipeline.errors import UserError
 from tests.cores import files_below, write_core
 from tests.damage import examples, line_of
 from tests.files import box, compressed, counted, make_coco, noise
+from tests.project import dataset_options
 from tests.sources import Opening
 
 SIZE = 32
@@ -127,7 +131,7 @@ def test_all_classes_stand_by_their_ids_and_the_smaller_object_on_top(
     assert [*seen["a.png"].values] == [0, 1, 2, IGNORED]
     assert seen["a.png"].foreground == ((first > 0) & (first != IGNORED)).sum()
     crowds, overlaps = capsys.readouterr().err.splitlines()
-    assert crowds.startswith("warning: 1 objects have iscrowd=1, and their pixels neither train nor count: ")
+    assert crowds.startswith("warning: 1 objects have iscrowd=1; what no other covers is ignored: ")
     assert overlaps == (
         f"warning: 2 images where classes overlap, of which the smaller object is on top: {folder / 'a.png'}"
     )
@@ -166,13 +170,20 @@ def test_categories_of_one_name_are_refused_or_one_class(folder: Path, capsys: p
     assert f"warning: {said}, and are taken as one class" in capsys.readouterr().err.splitlines()
 
 
-def test_a_category_without_objects_is_no_class_of_all(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_category_without_objects_is_no_fault_of_all(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     values = content(folder)
     values["categories"].append({"id": 0, "name": "things"})  # as Roboflow's, of which the others are parts
     write(folder, values)
     found = opened(folder, classes="all")
-    assert [each.name for each in found.classes] == ["background", "tree", "car", "road"]
-    assert "1 categories of annotations.json have no objects and are no classes: things" in capsys.readouterr().err
+    assert [each.name for each in found.classes] == ["background", "things", "tree", "car", "road"]
+    block, seen = found.draw_and_see(range(4))
+    tally = Tally.of(block, seen, found.classes)
+    require_sense(found, tally, "train", dataset_options("coco", classes="all"))
+    assert "no mask of set train holds things; the classes in them are background, tree, car, road" in (
+        capsys.readouterr().err
+    )
+    with pytest.raises(UserError, match="no mask of set train holds things"):
+        require_sense(found, tally, "train", dataset_options("coco", classes=["things", "tree", "car", "road"]))
 
 
 def test_classes_that_are_not_there_are_refused(folder: Path) -> None:

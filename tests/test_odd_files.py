@@ -23,6 +23,7 @@ from stages.datasets.shared.tally import Tally
 from stages.pairs.layout import Block
 from tests.damage import refused
 from tests.files import make_folder, make_pairs, noise, save
+from tests.project import dataset_options
 from tests.sources import COLOURS, LABELS, SHAPE, SIZE, drawn, opened
 
 BLACK_AND_WHITE = SHAPE * np.uint8(255)
@@ -33,7 +34,7 @@ def imported(folder: Path, item: str = "train", **changes: Any) -> Block:
     """All pairs of one side, after what stage `generate` checks when it has read them."""
     found = opened(folder, item, **changes)
     block, seen = found.draw_and_see(range(found.layout.count))
-    require_sense(found, Tally.of(block, seen), item, changes.get("strict", True))
+    require_sense(found, Tally.of(block, seen, found.classes), item, dataset_options("folder", **changes))
     return block
 
 
@@ -653,7 +654,9 @@ def test_masks_of_which_white_is_0_go_by_what_is_black_if_that_is_asked_for(
     tifffile.imwrite(tmp_path / "masks/a.tif", BLACK_AND_WHITE, photometric="miniswhite")  # as Fiji writes
     np.testing.assert_array_equal(imported(tmp_path).targets[0, :, :, 0], ~SHAPE)
     said = capsys.readouterr().err
-    assert f"{(~SHAPE).mean():.0%} of the pixels of set train are mask; is the rest meant?" in said
+    assert (
+        f"{(~SHAPE).mean():.0%} of the pixels of set train are mask; dataset.mask_values=[0], or [1] by a pal" in said
+    )
     assert (
         "1 of 1 masks of set train say that 0 is white in them, as masks/a.tif, and are taken as viewers show" in said
     )
@@ -665,7 +668,7 @@ def test_a_threshold_that_leaves_masks_of_0_and_1_empty_is_refused(tmp_path: Pat
     masks = {"a.png": SHAPE.astype(np.uint8), "b.png": BLACK_AND_WHITE}
     make_folder(tmp_path, dict.fromkeys(masks, BRIGHT), masks)
     line = line_of(tmp_path, mask_threshold=127)
-    assert "masks/a.png: its values are of 0 to 1, those of masks/b.png of 8 bits" in line
+    assert "masks/a.png: its values are of 0 and 1, those of masks/b.png of 8 bits" in line
     assert imported(tmp_path, mask_threshold=0).targets.any(axis=(1, 2, 3)).all()
 
 
@@ -702,7 +705,7 @@ def test_classes_of_which_none_is_background_are_said(tmp_path: Path, capsys: py
     make_folder(tmp_path, {"a.png": BRIGHT}, {"a.png": SHAPE.astype(np.uint8) + 1})
     found = opened(tmp_path, "train", classes="all")
     block, seen = found.draw_and_see(range(1))
-    require_sense(found, Tally.of(block, seen, found.classes), "train", True)
+    require_sense(found, Tally.of(block, seen, found.classes), "train", dataset_options("folder", classes="all"))
     said = "no pixel of set train is background, as 0 or black in a file is; the classes in them are 1, 2"
     assert said in capsys.readouterr().err
 
@@ -934,12 +937,12 @@ SAID: dict[str, tuple[Callable[[Path], object], dict[str, Any], str]] = {
     "files of labels beside the images": (
         with_labels_beside,
         {},
-        "6 files skipped: ",
+        ".json: not read, and beside a pair of its name, …",
     ),
     "thumbnails that a disk makes": (
         with_thumbnails,
         {"images": "images/**/*"},
-        "1 files skipped: ",
+        "images/@eaDir/0.png/small.png: a hidden file",
     ),
     "images of 0 and 1": (
         lambda folder: six(folder, BRIGHT // 200),
@@ -1110,7 +1113,7 @@ def test_labels_beside_masks_in_colours_are_refused(tmp_path: Path) -> None:
     six(tmp_path, masks=red(SHAPE))
     save(tmp_path / "masks/3.png", SHAPE.astype(np.uint8))
     line = line_of(tmp_path, classes="all")
-    assert line == f"{tmp_path}/masks/3.png: labels in grey beside masks in colours, allowed is one kind"
+    assert "masks/3.png: labels in grey beside masks in colours; dataset.class_colors says which are classes" in line
     save(tmp_path / "masks/3.png", BLACK_AND_WHITE)  # white is a colour, too
     assert imported(tmp_path, classes="all").targets.max() == 2
 
@@ -1141,28 +1144,32 @@ def test_a_mask_that_was_a_jpeg_is_advised_a_threshold_between(tmp_path: Path) -
         (["images/train/0.png", "images/val/0.png"], ["masks/train/0.png", "masks/val/0.png"]),
         (["images/a/x.png", "images/b/x.png"], ["masks/a/x_mask.png", "masks/b/x_mask.png"]),
         (["001/image.png", "002/image.png"], ["001/mask.png", "002/mask.png"]),
+        (["a/images/1.png", "b/images/1.png"], ["a/masks/1_mask.png", "b/masks/1_mask.png"]),
     ],
 )
 def test_names_that_repeat_match_by_their_folders(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], names: list[str], of_masks: list[str]
 ) -> None:
     assert match(names, of_masks[::-1]) == ([*zip(names, of_masks, strict=True)], [], [])
-    assert (
-        f"names repeat; by what differs in their paths {of_masks[0]} is that of {names[0]}" in capsys.readouterr().err
-    )
+    assert f"names repeat; by what differs in their paths {of_masks[0]} is" in capsys.readouterr().err
 
 
 def test_names_that_repeat_in_folders_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    for name in ("images/a/x.png", "images/b/x.png", "masks/a/x.png", "masks/c/x.png"):
-        save(tmp_path / name, BRIGHT)
-    line = line_of(tmp_path, images="images/*/*", masks="masks/*/*")
+    masks = {"a/x.png": BLACK_AND_WHITE, "b/x.png": BLACK_AND_WHITE, "b/y.png": BLACK_AND_WHITE}
+    make_folder(tmp_path, dict.fromkeys(masks, BRIGHT), masks)
+    options = {"images": "images/*/*", "masks": "masks/*/*"}
+    assert len(imported(tmp_path, **options).images) == 3
+    (tmp_path / "masks/b/x.png").unlink()
+    assert "images/b/x.png: no mask of the same name" in line_of(tmp_path, **options)
+    (tmp_path / "masks/b/y.png").unlink()
+    line = line_of(tmp_path, **options)
     assert "images/b/x.png and images/a/x.png are both called 'x'; images and masks are matched by that" in line
 
 
 @pytest.mark.parametrize("pattern", [".", "images/**"])
 def test_patterns_that_are_of_no_files_are_refused(tmp_path: Path, pattern: str) -> None:
     six(tmp_path)
-    assert "allowed are" in line_of(tmp_path, images=pattern)
+    assert f"{pattern!r}: a pattern of folders, allowed are those of files" in line_of(tmp_path, images=pattern)
 
 
 def test_a_folder_of_a_format_that_is_not_read_is_told(tmp_path: Path) -> None:
@@ -1185,5 +1192,64 @@ def test_files_that_a_pattern_misses_by_their_case_are_told(tmp_path: Path, caps
         (tmp_path / part / "0.png").rename(tmp_path / part / "0.PNG")
     assert len(imported(tmp_path, images="images/*.png", masks="masks/*.png").images) == 5
     of_images, of_masks = capsys.readouterr().err.splitlines()
-    assert of_images.startswith("warning: 1 files that 'images/*.png' does not take, as ")
-    assert of_masks.endswith("masks/0.PNG, end otherwise by their case alone")
+    assert of_images.startswith("warning: 1 files end otherwise than 'images/*.png' by their case alone, as ")
+    assert of_masks.endswith("masks/0.PNG")
+
+
+# What is legal, and needs no word: how masks are made of a number from 0 to 5, and the parameters.
+HALF = np.arange(SIZE) < SIZE // 2
+GREY_LABELS = (0, 0, 0), (128, 128, 128), (255, 255, 255)
+TWO_REDS = (0, 0, 0), (255, 0, 0), (255, 0, 0), (0, 0, 0)
+
+
+def labels(number: int) -> np.ndarray:
+    """One label or the other in a file, or both."""
+    return np.where(SHAPE, (1, 2, np.where(HALF, 1, 2))[number % 3], 0)
+
+
+def logits(number: int) -> np.ndarray:
+    return np.where(SHAPE & (number > 0), 3.5, -2.5 - HALF).astype(np.float32)
+
+
+LEGAL: dict[str, tuple[Callable[[int], Image.Image | np.ndarray], dict[str, Any]]] = {
+    "greys in one palette": (lambda number: in_palette(labels(number), *GREY_LABELS), {"mask_values": [1]}),
+    "classes in greys of one palette": (
+        lambda number: in_palette(labels(number), *GREY_LABELS),
+        {"classes": ["cat", "dog"]},
+    ),
+    "two labels in one colour": (lambda number: in_palette(labels(number), *TWO_REDS), {"mask_values": [1]}),
+    "two classes in one colour": (lambda number: in_palette(labels(number), *TWO_REDS), {"classes": ["left", "right"]}),
+    "colours of numbers that are asked for, in any order": (
+        lambda number: in_palette(labels(number % 2), (0, 0, 0), *((9, 99, 9), (99, 9, 9))[:: (-1) ** (number // 2)]),
+        {"classes": "all"},
+    ),
+    "logits, and none above zero": (logits, {"mask_threshold": 0.5}),
+    "one label of several": (
+        lambda number: (SHAPE * (1 + number)).astype(np.uint8),
+        {"mask_values": [1]},
+    ),
+}
+
+
+@pytest.mark.parametrize(("mask", "options"), LEGAL.values(), ids=LEGAL)
+def test_what_is_legal_is_read_without_a_word(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    mask: Callable[[int], Image.Image | np.ndarray],
+    options: dict[str, Any],
+) -> None:
+    make_folder(tmp_path, {f"@{number}.png": BRIGHT for number in range(6)}, {})
+    for number in range(6):
+        made = mask(number)
+        if isinstance(made, Image.Image):
+            made.save(tmp_path / f"masks/@{number}.png")
+        else:
+            tifffile.imwrite(tmp_path / f"masks/@{number}.tif", made)
+    assert len(imported(tmp_path, **options).images) == 6
+    assert not capsys.readouterr().err
+
+
+def test_a_number_for_white_that_one_bit_and_eight_do_not_share_has_advice_that_takes_both(tmp_path: Path) -> None:
+    line = line_of(of_two_scales(tmp_path), mask_values=[255])
+    assert "dataset.mask_threshold=0 without dataset.mask_values takes what is not 0 in any" in line
+    assert imported(tmp_path, mask_threshold=0).targets.any(axis=(1, 2, 3)).all()

@@ -131,7 +131,8 @@ def carry_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
             (folder / "core.csv").write_text(f"row\n{len(begun)}\n")
             cores = {needed: results.digest_of_core(needed) for needed in run.needs if results.has_core(needed)}
             metrics = {"seed": {"pairs_trained": 20}, "select": {"pairs_trained": 31, "selected": len(run.name)}}
-            future.set_result({"changes": run.changes, "cores": cores, **metrics})
+            figures = {needed: results.figures_of(needed) for needed in run.needs}
+            future.set_result({"changes": run.changes, "cores": cores, "figures": figures, **metrics})
             return future
 
         monkeypatch.setattr(runner, "_experiments", lambda _: nullcontext(start))
@@ -146,15 +147,18 @@ def test_a_run_is_done_after_the_runs_that_it_needs_and_only_once(carry_out: Cal
     assert carry_out(RUNS) == ([], [])
 
 
-def test_the_size_of_a_core_is_known_without_its_files(carry_out: Callable[..., Any]) -> None:
-    carry_out(["first"])
+def test_the_size_of_a_core_is_known_without_its_files(
+    carry_out: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for run in (make_run("study-core", seed=3), make_run("study-as_many", count="size of study-core")):
+        monkeypatch.setitem(RUNS, run.name, run)
+    carry_out(["study-core", "first"])
     shutil.rmtree(results.CORES)  # as in a fresh clone
-    RUNS["as_many"] = make_run("as_many", count="size of first")
-    try:
-        assert carry_out(["as_many"]) == (["as_many"], [])
-        assert carry_out(["second"]) == (["first", "second"], [])
-    finally:
-        del RUNS["as_many"]
+    assert carry_out(["study-as_many"]) == (["study-as_many"], [])
+    assert carry_out(["second"]) == (["first", "second"], [])
+    core = results.read_results("study")["study-core"]
+    results.record(RUNS["study-core"], {**core, "select": {**core["select"], "selected": 99}})
+    assert carry_out(["study-as_many"]) == (["study-as_many"], [])
 
 
 def test_a_failed_run_holds_up_only_the_runs_that_need_it(carry_out: Callable[..., Any]) -> None:

@@ -68,8 +68,7 @@ def source(options: DatasetParams, item: str) -> Coco:
     left_out, rule = LeftOut(folder, options.strict), Rule()
     name = _annotations_of(folder, options.masks)
     listed, categories = read_coco(folder, name, left_out)
-    known = _annotated(categories, listed, name) if options.classes == "all" else categories
-    value_of, classes = _classes(folder / name, options.classes, known, options.strict)
+    value_of, classes = _classes(folder / name, options.classes, categories, options.strict)
     image_of = _image_of(listed, name, options.images or IMAGES, left_out)
     files, headers, values = sound_files(
         [(path,) for path in sorted(image_of)],
@@ -208,15 +207,6 @@ def _classes(
     return {number: value_of.get(each, 0) for number, each in asked.items()}, classes
 
 
-def _annotated(categories: Mapping[int, str], listed: Sequence[Listed], name: str) -> dict[int, str]:
-    """The categories that have objects, and the background; others, as groups of categories, stand for no pixels."""
-    found = {each.category for image in listed for each in image.objects}
-    kept = {number: each for number, each in categories.items() if number in found or is_background(each)}
-    if empty := [each for number, each in categories.items() if number not in kept]:
-        warn(f"{len(empty)} categories of {name} have no objects and are no classes: {shorten(', '.join(empty), 200)}")
-    return kept
-
-
 def _header(path: Path, image: Listed, name: str) -> Header:
     """The head of an image, which has to go with what the annotations say of it."""
     header = read_header(path)
@@ -272,7 +262,7 @@ def _count_odd(
 
     crowds = named(lambda each, _: each.crowd and each.category in classes)
     if crowds:
-        warn(f"{len(crowds)} objects have iscrowd=1, and their pixels neither train nor count: {folder / crowds[0]}")
+        warn(f"{len(crowds)} objects have iscrowd=1; what no other covers is ignored: {folder / crowds[0]}")
     clipped = named(lambda each, _: each.clipped)
     if clipped:
         warn(f"{len(clipped)} objects clipped, which reach out of their images: {folder / clipped[0]}")

@@ -86,9 +86,9 @@ def _pairs(options: DatasetParams, left_out: LeftOut) -> list[tuple[str, str]]:
     paired, of_masks = {stem_of(image) for image, _ in pairs}, {image_name_of(path, stems) for path in masks.images}
     left = [path for path in images.others if stem_of(path) in of_masks]
     left += [path for path in masks.others if image_name_of(path, stems) in stems]
-    beside = [path for path in left if image_name_of(path, stems) in paired]
+    beside = [path for path in left if image_name_of(path, stems) in paired and len(paired) == len(pairs)]
     left_out.skip(beside, "not read, and beside a pair of its name")
-    left_out.add([path for path in left if path not in beside], NOT_READ)
+    left_out.add(sorted({*left}.difference(beside)), NOT_READ)
     left_out.add(without_mask, "no mask of the same name")
     left_out.add(without_image, "no image of the same name")
     return pairs

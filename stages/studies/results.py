@@ -29,12 +29,20 @@ def record(run: Run, result: Mapping[str, Any]) -> None:
 
 
 def result_of(run: Run) -> Result | None:
-    """The recorded result of a run; None if its parameters, or a core that it used, have changed since."""
+    """The recorded result of a run; None if its parameters, or a core or figures that it used, have changed since."""
     result = read_results(run.study).get(run.name)
     if result is None or result["changes"] != run.changes:
         return None
     changed = [name for name, used in result["cores"].items() if has_core(name) and used != digest_of_core(name)]
+    changed += [name for name, used in result.get("figures", {}).items() if used != figures_of(name)]
     return None if changed else result
+
+
+def figures_of(name: str) -> list[int]:
+    """The recorded size of a run's core, and the pairs that it trained on; none without a result."""
+    result = read_results(name.split("-", 1)[0]).get(name, {})
+    figures = [("select", "selected"), ("seed", "pairs_trained"), ("select", "pairs_trained")]
+    return [result[part][key] for part, key in figures if part in result]
 
 
 def has_core(name: str) -> bool:

@@ -27,7 +27,7 @@ from stages.pipeline.params.yaml import read_yaml
 from stages.pipeline.processes import end_with_parent
 from stages.pipeline.workers import itself, workers
 from stages.studies.definitions import FILES, SHARES, TENTHS, Run, reference_in
-from stages.studies.results import CORES, Result, digest_of_core, has_core, read_results, record, result_of
+from stages.studies.results import CORES, Result, digest_of_core, figures_of, has_core, read_results, record, result_of
 
 CLONES = Path(".traincore/studies/clones")
 CORES_IN_CLONE = Path("kept")  # as it stands in the parameters of recorded experiments
@@ -156,7 +156,8 @@ def _experiment(runs: Mapping[str, Run], job: tuple[Run, Path, str]) -> Result:
         _call("dvc", "exp", "remove", run.name, folder=clone)
     settings = [f"--set-param={key}={_literal(resolve(value, runs))}" for key, value in run.changes.items()]
     cores = {name: digest_of_core(name) for name in sorted(run.needs) if has_core(name)}
-    result = {"changes": run.changes, "code": commit, "cores": cores}
+    figures = {name: figures_of(name) for name in sorted(run.needs)}
+    result = {"changes": run.changes, "code": commit, "cores": cores, "figures": figures}
     try:
         _call("dvc", "exp", "run", "--name", run.name, *settings, "evaluate", folder=clone, **variables)
     except UserError as error:

@@ -14,6 +14,7 @@ from stages.datasets.shared.colors import (
     number_of,
     packed,
     require_black_first,
+    table_of,
     used_colors,
 )
 from stages.datasets.shared.decode import decode
@@ -83,7 +84,8 @@ class ClassRule(NamedTuple):
             colors = [color_of(packed(raster.palette[value])) for value in held]
             # Other numbers than its own belong to the background as well, which has the colour of 0, if of any.
             first = color_of(packed(raster.palette[0])) if self.ignored != 0 and (raster.values == 0).any() else ""
-            seen = seen._replace(palette=(first,) * (len(seen.values) - len(held)) + tuple(colors))
+            palette = (first,) * (len(seen.values) - len(held)) + tuple(colors)
+            seen = seen._replace(palette=palette, table=table_of(raster))
         return mask, seen
 
     def of(self, numbers: np.ndarray, path: Path) -> tuple[np.ndarray, Seen]:
@@ -191,7 +193,9 @@ def _classes_of(masks: Sequence[tuple[Path, int]], ignored: int | None, strict: 
         known = {0, 0xFFFFFF, ignored, *(each for look in sound if not look.is_grey for each in look.colors.values())}
         for (path, _), found in zip(pages, looks, strict=True):
             if isinstance(found, _Look) and found.is_grey and not known.issuperset(found.colors.values()):
-                raise UserError(f"{path}: labels in grey beside masks in colours, allowed is one kind")
+                raise UserError(
+                    f"{path}: labels in grey beside masks in colours; dataset.class_colors says which are classes"
+                )
     numbers = {number for look in sound for number in (look.colors.values() if by_color else look.colors)}
     others = sorted(number for number in numbers if number is not None and number not in (0, ignored))
     if not others:
@@ -212,7 +216,7 @@ def _classes_of(masks: Sequence[tuple[Path, int]], ignored: int | None, strict: 
 class _Look(NamedTuple):
     """What the pixels of a mask hold: values, and the number of the colour of each, None for grey of more than 8 bits.
 
-    Of a mask in colours, the values are these numbers.
+    Of a mask in colours, the values are these numbers. One of a single channel without a palette is grey.
     """
 
     in_colors: bool
@@ -239,8 +243,7 @@ def _look(path: Path, page: int, ignored: int | None) -> _Look | UserError:
         return _Look(False, False, True, {each: packed(raster.palette[each]) for each in numbers})
     step = 0x010101 * (255 // raster.white) if raster.white <= 255 else None
     grey = {each: None if step is None else each * step for each in numbers}
-    is_grey = raster.values.ndim == 2  # and not in colours that happen to be greys
-    return _Look(in_colors, is_grey, False, {each: each for each in numbers} if in_colors else grey)
+    return _Look(in_colors, raster.values.ndim == 2, False, {each: each for each in numbers} if in_colors else grey)
 
 
 def _is_in_colors(values: np.ndarray) -> bool:

@@ -1,5 +1,6 @@
 """Colours: of palettes in files, and of classes."""
 
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -26,10 +27,9 @@ def is_black_and_white(used: Mapping[int, tuple[int, ...]]) -> bool:
     return all(sum(colour) in (0, 3 * 255) for colour in used.values())
 
 
-def has_white_first(raster: Raster) -> bool:
-    """Tell whether an image with a palette is in black and white, and 0 is white."""
-    palette = raster.palette
-    return palette is not None and bool((palette[0, :3] == 255).all()) and is_black_and_white(used_colors(raster))
+def table_of(raster: Raster) -> int:
+    """A checksum of the whole palette of an image; 0 without one."""
+    return 0 if raster.palette is None else zlib.crc32(raster.palette.tobytes())
 
 
 def is_grey(used: Mapping[int, tuple[int, ...]]) -> bool:

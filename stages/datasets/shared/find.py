@@ -127,13 +127,13 @@ def find_files(folder: Path, pattern: str) -> Found:
     """
     root = folder.resolve()
     found = Found([], [], [], [])
+    asked = Path(pattern).parts
+    if asked[-1:] in ((), ("**",)):  # of folders; of files as well in some versions of Python, and in stores
+        raise UserError(f"{pattern!r}: a pattern of folders, allowed are those of files, as '{pattern}/*'")
     try:
         paths = [*folder.glob(pattern)]
-    except (ValueError, NotImplementedError, IndexError) as error:
+    except (ValueError, NotImplementedError) as error:
         raise UserError(f"{pattern!r}: {error}; allowed are glob patterns below {folder}, as 'images/*.png'") from None
-    asked = Path(pattern).parts
-    if asked[-1:] == ("**",):  # folders up to Python 3.12, files as well from 3.13 on
-        raise UserError(f"{pattern!r}: a pattern of folders, allowed are those of files, as '{pattern}/*'")
     if "**" in asked and not isinstance(folder, StoredPath):
         _require_no_linked_folder(folder, asked)
     for path in paths:
@@ -147,21 +147,29 @@ def find_files(folder: Path, pattern: str) -> Found:
         name = path.relative_to(folder).as_posix()
         if is_image and not name.isprintable():
             raise UserError(f"{str(path)!a}: allowed are names of printable characters, in UTF-8")
-        hidden = any(part.startswith((".", "@")) and part not in asked for part in Path(name).parts)
+        hidden = any(_is_hidden(part) and part not in asked for part in Path(name).parts)
         part = found.hidden if is_image and hidden else found.images if is_image else found.others
         part.append(name)
-    ending = Path(pattern).suffix
-    if ending and not isinstance(folder, StoredPath):
-        others = {
-            path for path in folder.glob(f"{pattern.removesuffix(ending)}.*") if path.suffix.lower() == ending.lower()
-        }
-        if missed := sorted(others.difference(paths)):
-            warn(
-                f"{len(missed)} files that {pattern!r} does not take, as {missed[0]}, end otherwise by their case alone"
-            )
+    _warn_of_case(folder, pattern, found.images)
     if "**" not in asked:
         found.folders.extend(_folders_below(folder, pattern, len(asked)))
     return Found(*map(sorted, found))
+
+
+def _is_hidden(part: str) -> bool:
+    return part.startswith(".") or part == "@eaDir"  # where Synology's disks keep thumbnails
+
+
+def _warn_of_case(folder: Path, pattern: str, images: Sequence[str]) -> None:
+    """Say that a pattern misses images by the case of their ending, as ``*.png`` a ``.PNG``."""
+    ending = Path(pattern).suffix
+    if ending.lower() not in ENDINGS:
+        return
+    alike = (path for path in folder.glob(f"{pattern.removesuffix(ending)}.*") if path.suffix != ending)
+    names = [path.relative_to(folder) for path in alike if path.suffix.lower() == ending.lower() and path.is_file()]
+    missed = {name.as_posix() for name in names if not any(map(_is_hidden, name.parts))}.difference(images)
+    if missed:
+        warn(f"{len(missed)} files end otherwise than {pattern!r} by their case alone, as {folder / min(missed)}")
 
 
 def _folders_below(folder: Path, pattern: str, depth: int) -> set[str]:
@@ -195,3 +203,10 @@ def examine(check: Callable[[int], Result], count: int) -> list[Result]:
 def warn(line: str) -> None:
     """Print a warning where the stage shows its progress."""
     print(f"warning: {line}", file=sys.stderr, flush=True)
+
+
+def refuse(line: str, way_out: str, strict: bool) -> None:
+    """Raise an error that names the way out; or, if not ``strict``, warn of what is wrong."""
+    if strict:
+        raise UserError(line + way_out)
+    warn(line)

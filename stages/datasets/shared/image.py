@@ -100,11 +100,13 @@ def read_image(path: Path, dtype: str, values: Range = FULL, page: int = 0) -> n
 
 
 def _held(image: np.ndarray) -> str:
-    """A range as a parameter that holds all values of an image, but for those at its ends, and 0 and 1."""
-    finite = image[np.isfinite(image)]
-    ends = [each(finite) for each in (np.min, np.max) if finite.size]  # the least often means that there are no data
-    inner = finite[~np.isin(finite, ends)]
-    low, high = float(inner.min(initial=0)), float(inner.max(initial=1))
+    """A range as a parameter that holds all values of an image, and 0 and 1, but for one far off, as of no data."""
+    held = image[np.isfinite(image)].astype(np.float64)
+    for end in (np.min, np.max):
+        rest = held[held != end(held)] if held.size else held
+        if rest.size and abs(end(rest) - end(held)) > np.ptp(rest) > 0:
+            held = rest
+    low, high = float(held.min(initial=0)), float(held.max(initial=1))
     return f"[{low:g},{high:g}]"
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stages.datasets.shared.colors import has_white_first, is_black_and_white, is_grey, require_black_first, used_colors
+from stages.datasets.shared.colors import is_black_and_white, is_grey, require_black_first, table_of, used_colors
 from stages.datasets.shared.decode import decode
 from stages.datasets.shared.raster import Raster, one_channel, require_opaque
 from stages.pipeline.errors import UserError
@@ -21,7 +21,8 @@ BETWEEN = 64  # distance from black and white from which a value is neither
 FEW = 0.25  # share of such values
 SOLID = 5  # side of a square of such values that no edge has, but a third level,
 EVEN = 8  # and so has one of any values beside black and white that differ by no more than this
-GREYS = "a palette of greys"  # and not of its numbers
+GREYS = "a palette of greys"  # that are others than their numbers
+SHOWN = 5  # numbers that a line names
 NUMBERED = 0.9  # share of the numbers up to the greatest that an image of numbered objects has
 
 
@@ -78,6 +79,8 @@ class Seen(NamedTuple):
         Pixels of these.
     inverted : bool
         Whether 0 is white in the file.
+    table : int
+        A checksum of its whole palette; 0 without one.
     """
 
     values: tuple[float, ...]
@@ -90,6 +93,7 @@ class Seen(NamedTuple):
     unnamed: tuple[int, ...] = ()
     unnamed_pixels: int = 0
     inverted: bool = False
+    table: int = 0
 
 
 def read_mask(path: Path, rule: Rule = ONE_CLASS, page: int = 0) -> tuple[np.ndarray, Seen]:
@@ -132,8 +136,8 @@ def read_mask(path: Path, rule: Rule = ONE_CLASS, page: int = 0) -> tuple[np.nda
         mask = labels > rule.threshold
         if kind == GREYS:
             kind = "8 bits"
-        if kind and raster.white > 1 and labels.max() <= 1 and not raster.lossy:
-            kind = "0 to 1"
+        if kind and raster.white > 1 and values[-1] == 1 and not many and not raster.lossy:
+            kind = "0 and 1"
     elif rule.values is not None:
         if raster.lossy:
             advice = f"dataset.mask_threshold={_middle(labels)} takes what is brighter"
@@ -166,7 +170,8 @@ def read_mask(path: Path, rule: Rule = ONE_CLASS, page: int = 0) -> tuple[np.nda
         mask.size,
         palette,
         kind,
-        inverted=raster.inverted or (by_colour and has_white_first(raster)),
+        inverted=raster.inverted,
+        table=table_of(raster),
     )
 
 
@@ -187,7 +192,7 @@ def _require_numbers(path: Path, used: Mapping[int, tuple[int, ...]], rule: Rule
             f"{path}: a palette of colours, whose numbers say nothing of brightness; dataset.mask_threshold=0 takes "
             "all but number 0 as the mask, dataset.mask_values=[1] or a longer list those that it names"
         )
-    others = ",".join(str(number) for number in used if number) or "1"
+    others = ",".join([str(number) for number in used if number][:SHOWN]) or "1"
     require_black_first(
         path,
         used,
@@ -235,9 +240,10 @@ def _kind(path: Path, values: Sequence[float], many: bool, raster: Raster) -> st
             f"dataset.mask_values=[{label}] or a longer list says which of them are the mask, dataset.mask_threshold=0 "
             "takes all of them, dataset.classes=all makes a class of each"
         )
-        at_both_ends = min(others) <= BLURRED and any(others[-1] - BLURRED <= value < others[-1] for value in others)
-        if to_white and raster.palette is None and (min(others) > MANY_LABELS or at_both_ends):
-            why = "was it a JPEG?" if at_both_ends else "are its edges smoothed?"
+        ends = [sum(abs(value - end) <= BLURRED for value in others) for end in (0, raster.white)]
+        was_jpeg = min(ends) > 1 and raster.white > 2 * BLURRED
+        if to_white and raster.palette is None and (min(others) > MANY_LABELS or was_jpeg):
+            why = "was it a JPEG?" if was_jpeg else "are its edges smoothed?"
             advice = f"{why} dataset.mask_threshold={_middle(raster.values)} takes what is brighter; {advice}"
     raise UserError(f"{path}: holds the values {shown}{' beside 0' if 0 in values else ''}; {advice}")
 

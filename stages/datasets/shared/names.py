@@ -6,7 +6,7 @@ A path starts below the folder and has ``/`` on any system.
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from stages.datasets.shared.decode import ENDINGS
@@ -26,13 +26,13 @@ def match(images: Sequence[str], masks: Sequence[str]) -> tuple[list[tuple[str, 
     """Pairs of an image and the mask of its name, images without a mask, and masks without an image.
 
     The names are those without folder and ending; that of a mask may go on behind that of its image: with the image's
-    ending, or as ``_mask``, ``_label``, ``_gt``, ``_seg``. If names repeat, or none fits, they match by what differs in
-    them, or in their whole paths.
+    ending, or as ``_mask``, ``_label``, ``_gt``, ``_seg``. If none fits, they match by what differs in them, if all do.
+    If names repeat, they do by what differs in their paths, as ``images/a/1`` and ``masks/a/1``.
 
     Raises
     ------
     UserError
-        If two images have the same name, or two masks are of one image, and their paths do not tell either.
+        If two images have the same name, or two masks are of one image, and their paths do not tell them apart.
     """
     repeated: list[str] = []
     image_of: dict[str, str] = {}
@@ -41,34 +41,41 @@ def match(images: Sequence[str], masks: Sequence[str]) -> tuple[list[tuple[str, 
     mask_of: dict[str, str] = {}
     for path in masks:
         _put(mask_of, image_name_of(path, image_of), path, repeated)
-    if (repeated or image_of.keys().isdisjoint(mask_of)) and (pairs := _match_by_difference(images, masks)):
-        why, what = ("names repeat", "paths") if repeated else ("no mask has the name of an image", "names")
-        warn(f"{why}; by what differs in their {what} {pairs[0][1]} is that of {pairs[0][0]}")
-        return pairs, [], []
     if repeated:
-        raise UserError(f"{repeated[0]}; images and masks are matched by that, or by their paths if all of these fit")
-    pairs = [(image, mask_of[stem]) for stem, image in image_of.items() if stem in mask_of]
-    lonely = [image for stem, image in image_of.items() if stem not in mask_of]
-    return pairs, lonely, [mask for stem, mask in mask_of.items() if stem not in image_of]
+        image_of, mask_of = (_by_difference(paths, _own_parts(paths)) for paths in (images, masks))
+        if image_of.keys().isdisjoint(mask_of) or (len(image_of), len(mask_of)) != (len(images), len(masks)):
+            raise UserError(f"{repeated[0]}; images and masks are matched by that, or by what differs in their paths")
+    pairs = [(path, mask_of[name]) for name, path in image_of.items() if name in mask_of]
+    if repeated:
+        warn(f"names repeat; by what differs in their paths {pairs[0][1]} is that of {pairs[0][0]}")
+    elif not pairs and (pairs := _match_by_difference(images, masks)):
+        warn(f"no mask has the name of an image; by what differs in their names {pairs[0][1]} is that of {pairs[0][0]}")
+        return pairs, [], []
+    lonely = [path for name, path in image_of.items() if name not in mask_of]
+    return pairs, lonely, [path for name, path in mask_of.items() if name not in image_of]
 
 
 def _match_by_difference(images: Sequence[str], masks: Sequence[str]) -> list[tuple[str, str]]:
     """Pairs by what is left of the names without how all images, and all masks, begin and end; none, unless all fit.
 
-    As ``21_training`` and ``21_manual1``. Or by what is left of their paths, as ``images/a/1`` and ``masks/a/1``.
+    As ``21_training`` and ``21_manual1``.
     """
     if min(len(images), len(masks)) < 2:
         return []
-    for name_of in (stem_of, _path_without_ending):
-        of_images, of_masks = (_by_difference(paths, name_of) for paths in (images, masks))
-        if len(of_images) == len(images) and len(of_masks) == len(masks) and of_images.keys() == of_masks.keys():
-            return [(path, of_masks[name]) for name, path in of_images.items()]
-    return []
+    of_images, of_masks = (_by_difference(paths, [*map(stem_of, paths)]) for paths in (images, masks))
+    fit = len(of_images) == len(images) and len(of_masks) == len(masks) and of_images.keys() == of_masks.keys()
+    return [(path, of_masks[name]) for name, path in of_images.items()] if fit else []
 
 
-def _by_difference(paths: Sequence[str], name_of: Callable[[str], str]) -> dict[str, str]:
-    """Paths by what is left of their names without how all of them begin and end."""
-    names = [name_of(path) for path in paths]
+def _own_parts(paths: Sequence[str]) -> list[str]:
+    """Paths without ending, and without the folders and names that all of them have."""
+    parts = [PurePosixPath(unicodedata.normalize("NFC", path)).with_suffix("").parts for path in paths]
+    common = set.intersection(*map(set, parts))
+    return ["/".join(part for part in each if part not in common) for each in parts]
+
+
+def _by_difference(paths: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+    """Paths by what is left of some names of theirs without how all of them begin and end."""
     begin = _alike(names)
     end = _alike([name[begin:][::-1] for name in names])
     return {name[begin : len(name) - end]: path for name, path in zip(names, paths, strict=True)}
@@ -104,10 +111,6 @@ def _shorter(stem: str) -> Iterator[str]:
 def _put(found: dict[str, str], stem: str, path: str, repeated: list[str]) -> None:
     if found.setdefault(stem, path) != path:
         repeated.append(f"{path} and {found[stem]} are both called {stem!r}")
-
-
-def _path_without_ending(path: str) -> str:
-    return unicodedata.normalize("NFC", PurePosixPath(path).with_suffix("").as_posix())
 
 
 def by_name(paths: Sequence[str]) -> dict[str, list[str]]:

@@ -4,12 +4,14 @@ import itertools
 from collections.abc import Mapping, Sequence
 
 from stages.datasets.shared.classes import BACKGROUND, ClassRule
-from stages.datasets.shared.colors import BLACK, color_of, is_dark
-from stages.datasets.shared.find import warn
+from stages.datasets.shared.colors import BLACK, color_of
+from stages.datasets.shared.find import refuse, warn
 from stages.datasets.shared.mask import GREYS, Rule, Seen
+from stages.datasets.shared.palettes import first_color, require_one_palette, warn_of_bright_first
 from stages.datasets.shared.tally import SHOWN, Tally
 from stages.datasets.shared.tiles import TileSource
 from stages.pipeline.errors import UserError
+from stages.pipeline.params.sections import DatasetParams
 
 MOST = 0.98  # share of the files of a folder that may be without foreground, or without background
 HALF = 0.5  # share of the pixels that seldom is mask
@@ -17,7 +19,7 @@ MANY = 0.25  # share of the images that seldom is next to one grey
 SCALED = {"1 bit", "2 bits", "4 bits"}  # greys of which white is the greatest number
 
 
-def require_sense(source: TileSource, tally: Tally, item: str, strict: bool) -> None:
+def require_sense(source: TileSource, tally: Tally, item: str, options: DatasetParams) -> None:
     """Refuse masks that make no sense together, or warn of them.
 
     Parameters
@@ -28,8 +30,8 @@ def require_sense(source: TileSource, tally: Tally, item: str, strict: bool) -> 
         Of all of them.
     item : {"train", "test"}
         The set.
-    strict : bool
-        Whether what may be meant so is an error as well.
+    options : DatasetParams
+        ``strict``, whether what may be meant so is an error as well, and ``classes`` are used.
 
     Raises
     ------
@@ -38,7 +40,7 @@ def require_sense(source: TileSource, tally: Tally, item: str, strict: bool) -> 
         if a named value or class is in no mask, or nearly all of them are without foreground or without background.
         Warnings say what may be meant, as that most pixels are mask, or that labels are background.
     """
-    files, rule = tally.files, source.rule
+    files, rule, strict = tally.files, source.rule, options.strict
     if source.classes or (isinstance(rule, Rule) and rule.told):
         _require_one_scale(files, bool(source.classes), strict)
     if tally.flat > MANY * tally.pairs:
@@ -48,9 +50,9 @@ def require_sense(source: TileSource, tally: Tally, item: str, strict: bool) -> 
         )
     _require_shown(source, tally, item, strict)
     if source.classes:
-        _require_classes(tally.classes, item, strict)
-        _require_one_palette(files, range(1, len(source.classes)), strict)
-        _warn_of_bright_first(files)
+        _require_classes(tally.classes, item, strict and options.classes != "all")
+        require_one_palette(files, range(1, len(source.classes)), True, strict)
+        warn_of_bright_first(files)
         if not tally.classes.get(BACKGROUND, 1):
             held = ", ".join(name for name, pixels in tally.classes.items() if pixels)
             warn(f"no pixel of set {item} is background, as 0 or black in a file is; the classes in them are {held}")
@@ -63,19 +65,19 @@ def require_sense(source: TileSource, tally: Tally, item: str, strict: bool) -> 
         inverted = [name for name, seen in files.items() if seen.inverted]
         share = tally.foreground / max(1, tally.pixels)
         if HALF < share < MOST and any(seen.kind for seen in files.values()):  # masks that are files
-            meant = rule.told or inverted
-            advice = "is the rest meant?" if meant else "dataset.mask_values=[0] takes what is black"
+            black = "dataset.mask_values=[0], or [1] by a palette in which 0 is white, takes what is black"
+            advice = "is the rest meant?" if rule.told else black
             warn(f"{share:.0%} of the pixels of set {item} are mask; {advice}")
         if inverted and rule.values is None:
             warn(
                 f"{len(inverted)} of {len(files)} masks of set {item} say that 0 is white in them, as {inverted[0]}, "
-                "and are taken as viewers show them; dataset.mask_values=[0], or [1] by a palette, takes what is black"
+                "and are taken as viewers show them; dataset.mask_values=[0] takes what is black"
             )
         if rule.values is not None:
             _require_named(files, rule.values, item, strict)
-            _require_one_palette(files, rule.values, strict)
+            require_one_palette(files, rule.values, False, strict)
             if 0 not in rule.values:
-                _warn_of_bright_first(files)
+                warn_of_bright_first(files)
         if rule.threshold:
             _require_one_depth(files, strict)
         if rule.told:
@@ -96,25 +98,7 @@ def require_sense(source: TileSource, tally: Tally, item: str, strict: bool) -> 
             if source.classes:
                 held = f"the classes in them are {', '.join(key for key, pixels in tally.classes.items() if pixels)}"
             line = f"{count} of {len(files)} masks of set {item} are without {what}, as {name}; {held}"
-            _refuse(line, "; dataset.strict=false takes them so", strict)
-
-
-def named_colors(source: TileSource, tally: Tally) -> dict[str, str]:
-    """The colours that palettes of its masks have for labels that are asked for, or for its classes by their places."""
-    named = source.rule.values if isinstance(source.rule, Rule) else range(1, len(source.classes))
-    colors: dict[str, str] = {}
-    for seen in tally.files.values():
-        for value, color in zip(seen.values, seen.palette, strict=False):
-            if value in (named or ()):
-                colors.setdefault(f"{value:g}", color)
-    return colors
-
-
-def _refuse(line: str, way_out: str, strict: bool) -> None:
-    """Raise an error that names the way out; or, if not ``strict``, warn of what is wrong."""
-    if strict:
-        raise UserError(line + way_out)
-    warn(line)
+            refuse(line, "; dataset.strict=false takes them so", strict)
 
 
 def _require_shown(source: TileSource, tally: Tally, item: str, strict: bool) -> None:
@@ -122,7 +106,7 @@ def _require_shown(source: TileSource, tally: Tally, item: str, strict: bool) ->
     if tally.blank == tally.pairs:
         line = f"no image of set {item} shows anything, each is of one colour"
         way_out = "; dataset.value_range says which values are black and white, dataset.strict=false takes them so"
-        _refuse(line, way_out, strict)
+        refuse(line, way_out, strict)
     elif source.values.given and tally.white > HALF * tally.values:
         low, high = source.values.given
         warn(
@@ -132,18 +116,24 @@ def _require_shown(source: TileSource, tally: Tally, item: str, strict: bool) ->
 
 
 def _warn_of_emptied(files: Mapping[str, Seen], key: str, item: str) -> None:
-    """Warn of masks of one value beside 0 that a parameter does not take."""
-    emptied = {name: sum(seen.values) for name, seen in files.items() if not seen.foreground and _is_binary(seen)}
-    if emptied:
-        values = ", ".join(f"{value:g}" for value in sorted({*emptied.values()})[:SHOWN])
+    """Warn of masks of one value beside 0 that a parameter does not take, as of 1 where 255 is asked for.
+
+    Where masks hold several values, or these several, they are labels of which some are not asked for.
+    """
+    if not all(_has_one_value(seen) for seen in files.values() if any(seen.values)):
+        return
+    emptied = {name: sum(seen.values) for name, seen in files.items() if not seen.foreground and any(seen.values)}
+    if len({*emptied.values()}) == 1:
+        name, value = next(iter(emptied.items()))
         warn(
-            f"{len(emptied)} of {len(files)} masks of set {item} hold {values} and nothing that dataset.{key} takes, "
-            f"as {next(iter(emptied))}"
+            f"{len(emptied)} of {len(files)} masks of set {item} hold {value:g} and nothing that dataset.{key} takes, "
+            f"as {name}"
         )
 
 
-def _is_binary(seen: Seen) -> bool:
-    return len([value for value in seen.values if value]) == 1
+def _has_one_value(seen: Seen) -> bool:
+    """Whether a mask has one value beside 0."""
+    return not seen.many and len([value for value in seen.values if value]) == 1
 
 
 def _require_classes(pixels: Mapping[str, int], item: str, strict: bool) -> None:
@@ -152,7 +142,7 @@ def _require_classes(pixels: Mapping[str, int], item: str, strict: bool) -> None
     if missing:
         held = ", ".join(name for name, count in pixels.items() if count)
         line = f"no mask of set {item} holds {', '.join(missing)}; the classes in them are {held}"
-        _refuse(line, "; dataset.strict=false takes them so", strict and item == "train")
+        refuse(line, "; dataset.strict=false takes them so", strict and item == "train")
 
 
 def _require_ignored(rule: ClassRule, pixels: int, item: str, strict: bool) -> None:
@@ -161,7 +151,7 @@ def _require_ignored(rule: ClassRule, pixels: int, item: str, strict: bool) -> N
         value = color_of(rule.ignored) if rule.by_color else rule.ignored
         line = f"no mask of set {item} holds {value}, which dataset.ignore_value names"
         way_out = "; dataset.ignore_value=null does without, dataset.strict=false takes them so"
-        _refuse(line, way_out, strict and item == "train")
+        refuse(line, way_out, strict and item == "train")
 
 
 def _warn_of_unnamed(rule: ClassRule, files: Mapping[str, Seen], item: str) -> None:
@@ -178,48 +168,13 @@ def _warn_of_unnamed(rule: ClassRule, files: Mapping[str, Seen], item: str) -> N
         )
 
 
-def _require_one_palette(files: Mapping[str, Seen], values: Sequence[int], strict: bool) -> None:
-    """Refuse values that have different colours in the palettes of two files, or colours of two; or warn of them."""
-    colors: dict[float, tuple[str, str]] = {}
-    numbers: dict[str, tuple[str, set[float]]] = {}
-    for name, seen in files.items():
-        held = [(value, color) for value, color in zip(seen.values, seen.palette, strict=False) if color]
-        for value, color in held:
-            other, there = colors.setdefault(value, (name, color))
-            line = ""
-            if color != there and (value in values or (not value and is_dark(color) != is_dark(there))):
-                line = f"{name}: a palette of its own, in which a class is {color} that is {there} in that of {other}"
-            here = {number for number, its in held if its == color}
-            other, those = numbers.setdefault(color, (name, here))
-            if here.isdisjoint(those) and not {*values}.isdisjoint(here | those):
-                line = f"{name}: a palette of its own, in which {color} is another number than in that of {other}"
-            if line:
-                advice = "; dataset.classes=all, or names with dataset.class_colors, go by the colours"
-                _refuse(line + advice, ", dataset.strict=false by the numbers", strict)
-                return
-
-
-def _warn_of_bright_first(files: Mapping[str, Seen]) -> None:
-    """Warn of number 0 of a palette, which is background by its number, if it is not dark."""
-    for name, seen in files.items():
-        color = _first_color(seen)
-        if not is_dark(color):
-            warn(f"{name}: number 0 of its palette, which is background, is not black there but {color}")
-            return
-
-
-def _first_color(seen: Seen) -> str:
-    """The colour of number 0 in the palette of a file; black where it has none, or does not use it."""
-    return dict(zip(seen.values, seen.palette, strict=False)).get(0) or BLACK
-
-
 def _require_one_depth(files: Mapping[str, Seen], strict: bool) -> None:
     """Refuse grey levels on two scales, of which one threshold takes other shares, or warn of them."""
     depths = {seen.kind: name for name, seen in files.items() if seen.kind.endswith(("bit", "bits"))}
     if len(depths) > 1 and any(len(seen.values) > 2 for seen in files.values()):
         (one, name), (other, second), *_ = depths.items()
         line = f"{name}: its values are of {one}, those of {second} of {other}; one threshold is two greys in them"
-        _refuse(line, "; dataset.strict=false takes it so", strict)
+        refuse(line, "; dataset.strict=false takes it so", strict)
 
 
 def _require_one_kind(files: Mapping[str, Seen]) -> None:
@@ -246,11 +201,16 @@ def _require_one_scale(files: Mapping[str, Seen], by_class: bool, strict: bool) 
             known = seen.values if by_class else [1.0]
             held.setdefault(seen.kind, (name, set()))[1].update(value for value in known if value and seen.foreground)
     for (one, (name, here)), (other, (second, there)) in itertools.combinations(held.items(), 2):
-        if here.isdisjoint(there) or GREYS in {one, other} or (by_class and {one, other} & SCALED):
+        both = {one, other}
+        if GREYS in both:  # two palettes are compared elsewhere
+            differ = any(kind.endswith(("bit", "bits")) for kind in both)
+        else:
+            differ = here.isdisjoint(there) or (by_class and bool(both & SCALED))
+        if differ:
             line = f"{name}: its values are of {one}, those of {second} of {other}; one number is two greys in them"
-            if not by_class and all(map(_is_binary, (files[name], files[second]))):
-                line += "; dataset.mask_values=null and dataset.mask_threshold=null take what is not 0 in either"
-            _refuse(line, "; dataset.strict=false takes the numbers as they are", strict)
+            if not by_class and all(map(_has_one_value, filter(lambda seen: seen.kind, files.values()))):
+                line += "; dataset.mask_threshold=0 without dataset.mask_values takes what is not 0 in any"
+            refuse(line, "; dataset.strict=false takes the numbers as they are", strict)
             return
 
 
@@ -264,9 +224,9 @@ def _require_named(files: Mapping[str, Seen], named: Sequence[int], item: str, s
         )
         if len({value for value in found if value}) == 1:
             line += "; dataset.mask_values=null takes what is not 0"
-        _refuse(line, "", len(missing) == len(named) or (strict and item == "train"))
+        refuse(line, "", len(missing) == len(named) or (strict and item == "train"))
     for name, seen in files.items():
-        color = _first_color(seen)
+        color = first_color(seen)
         if 0 in named and color != BLACK:
             warn(f"{name}: number 0 of its palette, which dataset.mask_values names, is not black there but {color}")
             return
