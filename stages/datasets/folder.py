@@ -58,7 +58,6 @@ def _pairs(options: DatasetParams, left_out: LeftOut) -> list[tuple[str, str]]:
     """Images and their masks; a file without a partner is an error, or counted."""
     patterns = options.images or IMAGES, options.masks or MASKS
     images, masks = (find_files(left_out.folder, pattern) for pattern in patterns)
-    not_read = [*images.others, *masks.others]
     both = set(images.images) & set(masks.images)
     if both and both == set(images.images):
         raise UserError(
@@ -68,12 +67,13 @@ def _pairs(options: DatasetParams, left_out: LeftOut) -> list[tuple[str, str]]:
     names = [path for path in images.images if path not in both]
     pairs, without_mask, without_image = match(names, masks.images)
     if not pairs:
-        seen = f"; {len(not_read)} files, as {not_read[0]}, are {NOT_READ}" if not_read else ""
+        others = [*images.others, *masks.others]
+        not_read = f"; {len(others)} files, as {others[0]}, are {NOT_READ}" if others else ""
         raise UserError(
             f"{left_out.folder}: no pairs: {len(names)} images are {patterns[0]}, {len(masks.images)} masks are "
             f"{patterns[1]}, and none has the name of an image, or that with _mask, _label, _gt or _seg behind it"
-            f"{seen}; dataset.images and dataset.masks are patterns that say where they are, other names have to be "
-            "changed"
+            f"{not_read}; dataset.images and dataset.masks are patterns that say where they are, other names have to "
+            "be changed"
         )
     left_out.skip([*images.hidden, *masks.hidden], "a hidden file")
     for pattern, found, of_others in zip(patterns, (images, masks), (masks.images, images.images), strict=True):
